@@ -1,0 +1,1 @@
+"""KVMGuest: a virtual machine agent for Veritas/InfoScale Cluster Server."""
