@@ -1,0 +1,85 @@
+"""One monotonic time budget per entry point, and calls that cannot outlive their slice of it."""
+
+import threading
+import time
+from typing import Callable, Optional, TypeVar
+
+from kvmguest.errors import Silent
+
+T = TypeVar("T")
+
+_RESERVE_MIN_S = 5.0
+_RESERVE_SHARE = 0.1
+
+
+class Deadline:
+    """Seconds that are left to an entry point.
+
+    VCS kills the entry point after ``limit_s``. The working budget is shorter by a reserve (5 s or
+    a tenth, but never more than half), which pays for the last log line and the exit.
+    """
+
+    def __init__(self, limit_s: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self.limit_s = limit_s
+        self.reserve_s = min(max(_RESERVE_MIN_S, limit_s * _RESERVE_SHARE), limit_s / 2)
+        self._end = clock() + limit_s - self.reserve_s
+
+    def remaining(self) -> float:
+        """Seconds left to work, never negative."""
+        return max(0.0, self._end - self._clock())
+
+    def remaining_hard(self) -> float:
+        """Seconds after which the process must end, whatever it is doing: half the reserve."""
+        return max(0.0, self._end + self.reserve_s / 2 - self._clock())
+
+    def slice(self, seconds: float) -> float:
+        """At most ``seconds`` of what is left."""
+        return min(seconds, self.remaining())
+
+
+def call_within(seconds: float, what: str, function: Callable[[], T]) -> T:
+    """Run ``function`` in a thread of its own and return its result.
+
+    A call into libvirt that waits for a frozen daemon can be neither interrupted nor signalled,
+    so the thread is abandoned: it is a daemon thread, and ``entry`` ends the process with
+    ``os._exit``, which does not wait for it.
+
+    Raises:
+        Silent: no result within ``seconds``; ``what`` names the call in the message.
+    """
+    result: list[T] = []
+    error: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            result.append(function())
+        except BaseException as caught:  # noqa: BLE001 - handed to the caller, whatever it is
+            error.append(caught)
+
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    thread.join(seconds)
+    if result:
+        return result[0]
+    if error:
+        raise error[0]
+    raise Silent(f"{what}: no answer in {seconds:.1f} s")
+
+
+def poll(
+    until: Callable[[], Optional[T]],
+    seconds: float,
+    *,
+    every_s: float = 0.25,
+    clock: Callable[[], float] = time.monotonic,
+    sleep: Callable[[float], None] = time.sleep,
+) -> Optional[T]:
+    """Call ``until`` until it gives something other than None, or ``seconds`` are over."""
+    end = clock() + seconds
+    while True:
+        found = until()
+        left = end - clock()
+        if found is not None or left <= 0:
+            return found
+        sleep(min(every_s, left))
