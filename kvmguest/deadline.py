@@ -1,8 +1,10 @@
 """One monotonic time budget per entry point, and calls that cannot outlive their slice of it."""
 
+from __future__ import annotations
+
 import threading
 import time
-from typing import Callable, Optional, TypeVar
+from typing import Callable, TypeVar
 
 from kvmguest.errors import Silent
 
@@ -68,13 +70,13 @@ def call_within(seconds: float, what: str, function: Callable[[], T]) -> T:
 
 
 def poll(
-    until: Callable[[], Optional[T]],
+    until: Callable[[], T | None],
     seconds: float,
     *,
     every_s: float = 0.25,
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], None] = time.sleep,
-) -> Optional[T]:
+) -> T | None:
     """Call ``until`` until it gives something other than None, or ``seconds`` are over."""
     end = clock() + seconds
     while True:

@@ -18,6 +18,8 @@ Not found and not reachable are never caught together: the first is a fact, the 
 Which verdict an error means is written in ``states``; this module knows no exit codes.
 """
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 
 

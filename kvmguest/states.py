@@ -4,8 +4,10 @@ The tables are the whole policy of ``monitor``. They import neither libvirt nor 
 be read, tested and printed (README) on any machine.
 """
 
+from __future__ import annotations
+
 import enum
-from typing import NamedTuple, Optional
+from typing import NamedTuple
 
 
 class State(enum.Enum):
@@ -225,7 +227,7 @@ class LibvirtSeen(NamedTuple):
     control: str = "ok"
     control_s: float = 0.0
     has_managed_save: bool = False
-    qemu_pid: Optional[int] = None
+    qemu_pid: int | None = None
     detail: str = ""
 
 
