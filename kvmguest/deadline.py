@@ -39,6 +39,10 @@ class Deadline:
         """At most ``seconds`` of what is left."""
         return min(seconds, self.remaining())
 
+    def sleep(self, seconds: float) -> None:
+        """Sleep that long, but not past the end."""
+        time.sleep(self.slice(seconds))
+
 
 def call_within(seconds: float, what: str, function: Callable[[], T]) -> T:
     """Run ``function`` in a thread of its own and return its result.

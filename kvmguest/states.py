@@ -243,7 +243,7 @@ def libvirt_words(state: int, reason: int) -> tuple[str, str]:
 def judge_libvirt(seen: LibvirtSeen) -> Verdict:
     """The verdict of section 5's libvirt table, with the evidence that can overrule a row."""
     row = LIBVIRT_TABLE.get((seen.state, seen.reason), UNLISTED)
-    words = f"libvirt says {seen.state}" + (f" ({seen.reason})" if seen.reason else "")
+    words = f"libvirt: {seen.state}" + (f" ({seen.reason})" if seen.reason else "")
     if row.condition is Condition.RUNNING and _is_qemu_silent(seen):
         row = QEMU_SILENT
         words += f", but its control interface is {seen.control} for {seen.control_s:.0f} s"

@@ -1,0 +1,33 @@
+"""The seam between what an entry point does and the hypervisor it does it to."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from kvmguest.states import Verdict
+
+
+class Backend(Protocol):
+    """One guest on one kind of hypervisor, within one deadline.
+
+    ``look`` never raises: what cannot be seen is a verdict too. The others raise BackendError,
+    return when the request was taken, and never conclude anything: the caller looks again.
+    """
+
+    def look(self) -> Verdict:
+        """Ask for the guest's state, and judge it."""
+
+    def start(self) -> None:
+        """Start a guest that does not run, defining or restoring it where that is needed."""
+
+    def resume(self) -> None:
+        """Let a paused guest go on."""
+
+    def wake(self) -> None:
+        """Wake a guest that suspended itself to RAM."""
+
+    def shutdown(self) -> None:
+        """Ask the guest to shut down, as its power button would."""
+
+    def destroy(self) -> None:
+        """End the guest by force."""

@@ -1,0 +1,152 @@
+"""What each entry point does, over any backend: look, act, look again.
+
+Nothing here knows libvirt, HTTP or an exit code. After every action, failed or not, the guest is
+looked at again: the verdict comes from what is seen, never from what a command returned.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Callable, NamedTuple
+
+from kvmguest.arglist import GuestConfig
+from kvmguest.backend import Backend
+from kvmguest.deadline import Deadline, poll
+from kvmguest.errors import BackendError, RunsElsewhere
+from kvmguest.log import Log
+from kvmguest.states import GONE, Condition, Verdict
+
+
+class Run(NamedTuple):
+    """What one entry point works with."""
+
+    config: GuestConfig
+    backend: Backend
+    deadline: Deadline
+    log: Log
+
+
+def monitor(run: Run) -> Verdict:
+    """How the guest is."""
+    return run.backend.look()
+
+
+def online(run: Run) -> int:
+    """Bring the guest up; return the seconds VCS shall wait before its first monitor.
+
+    A guest on its way down is waited for. A failed start is logged and returns 0 seconds: the
+    monitor that follows tells VCS the truth.
+    """
+    seen = poll(lambda: _unless(run, Condition.STOPPING), run.deadline.remaining())
+    if seen is None:
+        run.log.error(f"{run.config.guest}: not started: it is still on its way down")
+        return 0
+    if seen.condition is Condition.RUNNING:
+        run.log.info(f"{seen.sentence}. It runs already, nothing to do")
+        return 0
+    actions: dict[Condition, tuple[str, Callable[[], None]]] = {
+        Condition.OFF: ("start", run.backend.start),
+        Condition.SAVED: ("start", run.backend.start),
+        Condition.MIGRATED: ("start", run.backend.start),
+        Condition.ABSENT: ("start", run.backend.start),
+        Condition.PAUSED: ("resume", run.backend.resume),
+        Condition.SLEEPING: ("wake up", run.backend.wake),
+    }
+    if seen.condition not in actions:
+        run.log.error(f"{seen.sentence}. Not started from this state")
+        return 0
+    name, act = actions[seen.condition]
+    complaint = _try(act)
+    after = run.backend.look()
+    if after.condition is not Condition.RUNNING:
+        run.log.error(
+            f"{run.config.guest}: {name} {complaint or 'had no effect'}; {after.sentence}"
+        )
+        return 0
+    run.log.info(f"{name} done; {after.sentence}")
+    return run.config.delay_after_online_s
+
+
+def offline(run: Run) -> None:
+    """Ask the guest to shut down and wait until it is down, at most DelayAfterGuestOffline.
+
+    A guest that is still booting ignores the request, so it is made once more half-way. What
+    remains running is VCS's to clean.
+    """
+    seen = run.backend.look()
+    if seen.condition in GONE:
+        run.log.info(f"{seen.sentence}. It does not run here, nothing to do")
+        return
+    if seen.condition in {Condition.DARK, Condition.LEFTOVER}:
+        run.log.error(f"{seen.sentence}. It cannot be asked to shut down")
+        return
+    if seen.condition is Condition.CRASHED:
+        # monitor calls it OFFLINE, so no clean would follow and its process would keep the disks.
+        clean(run)
+        return
+    wait_s = run.deadline.slice(run.config.delay_after_offline_s)
+    for part_s in (wait_s / 2, wait_s / 2):
+        end = time.monotonic() + part_s
+        if complaint := _ask_to_shut_down(run):
+            run.log.warning(f"{run.config.guest}: {complaint}")
+        down = poll(lambda: _if_gone(run), end - time.monotonic())
+        if down:
+            run.log.info(f"shut down; {down.sentence}")
+            return
+    after = run.backend.look()
+    run.log.warning(f"not down {wait_s:.0f} s after the first request; {after.sentence}")
+
+
+def clean(run: Run) -> bool:
+    """End the guest by force; True only when it is verifiably not running here."""
+    seen = run.backend.look()
+    if seen.condition in {Condition.DARK, Condition.LEFTOVER}:
+        run.log.error(f"{seen.sentence}. Not cleaned, nothing can be verified")
+        return False
+    if seen.condition in GONE:
+        run.log.info(f"{seen.sentence}. It does not run here, nothing to clean")
+        return True
+    complaint = _try(run.backend.destroy)
+    gone = poll(lambda: _if_gone(run), run.deadline.remaining())
+    if gone is None:
+        why = complaint or "had no effect"
+        run.log.error(f"{run.config.guest}: destroy {why}; {run.backend.look().sentence}")
+        return False
+    run.log.info(f"destroyed; {gone.sentence}")
+    return True
+
+
+def _ask_to_shut_down(run: Run) -> str:
+    """One request, to a guest that can hear it: a paused or sleeping one is let go on first."""
+    seen = run.backend.look()
+    rouse = {
+        Condition.PAUSED: run.backend.resume,
+        Condition.STUCK: run.backend.resume,
+        Condition.SLEEPING: run.backend.wake,
+    }
+    if seen.condition in rouse and (complaint := _try(rouse[seen.condition])):
+        return complaint
+    if seen.condition is Condition.STOPPING or seen.condition in GONE:
+        return ""
+    return _try(run.backend.shutdown)
+
+
+def _try(act: Callable[[], None]) -> str:
+    """Do it; what went wrong as a text, "" when nothing did."""
+    try:
+        act()
+    except RunsElsewhere as error:
+        return f"refused, it runs elsewhere or another host holds its disk: {error}"
+    except BackendError as error:
+        return f"failed: {error}"
+    return ""
+
+
+def _unless(run: Run, condition: Condition) -> Verdict | None:
+    seen = run.backend.look()
+    return None if seen.condition is condition else seen
+
+
+def _if_gone(run: Run) -> Verdict | None:
+    seen = run.backend.look()
+    return seen if seen.condition in GONE else None

@@ -1,0 +1,45 @@
+"""The last witness when libvirt cannot be asked: the processes of this node."""
+
+from __future__ import annotations
+
+import os
+from typing import NamedTuple
+
+
+class Qemu(NamedTuple):
+    """A QEMU process; ``is_incoming``: it was started to receive a live migration or a saved guest.
+
+    A receiver keeps that argument for life, so it cannot be told whether the migration is over.
+    """
+
+    pid: int
+    is_incoming: bool
+
+
+def find_qemu(guest: str, proc: str = "/proc") -> Qemu | None:
+    """The live QEMU whose -name argument is exactly this guest, or None.
+
+    libvirt writes ``-name guest=<name>,debug-threads=on`` with commas in the name doubled, older
+    ones ``-name <name>``. Names are compared whole: neither a prefix nor a pattern ever matches. A
+    zombie has an empty command line and so does not count.
+    """
+    for entry in os.listdir(proc):
+        if not entry.isdigit():
+            continue
+        try:
+            with open(os.path.join(proc, entry, "cmdline"), "rb") as file:
+                words = file.read().split(b"\0")
+        except OSError:
+            continue  # it ended while we looked
+        if _is_qemu_of(words, os.fsencode(guest)):
+            return Qemu(int(entry), b"-incoming" in words)
+    return None
+
+
+def _is_qemu_of(words: list[bytes], guest: bytes) -> bool:
+    program = os.path.basename(words[0])  # qemu-system-x86_64, qemu-kvm, kvm
+    if not program.startswith((b"qemu", b"kvm")) or b"-name" not in words[:-1]:
+        return False
+    option = words[words.index(b"-name") + 1]
+    first = option.replace(b",,", b"\0").split(b",")[0].replace(b"\0", b",")
+    return first in {guest, b"guest=" + guest}

@@ -1,0 +1,69 @@
+"""What must outlive a process: small private files that only this agent reads and writes.
+
+Losing them loses nothing but speed and brevity, so every failure to read or write is an answer
+and never an error.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+
+
+class StateDir:
+    """Texts by name in one directory, which must be ours and closed to everybody else."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+
+    def read(self, name: str) -> str | None:
+        """The text, or None when there is none that can be trusted."""
+        if not self._is_private():
+            return None
+        try:
+            with open(self._file(name), encoding="utf-8") as file:
+                return file.read()
+        except (OSError, UnicodeDecodeError):
+            return None
+
+    def write(self, name: str, text: str) -> bool:
+        """Replace the text in one step; False when it could not be kept."""
+        beside = f"{self._file(name)}.{os.getpid()}"
+        try:
+            os.makedirs(self._path, mode=0o700, exist_ok=True)
+            if not self._is_private():
+                return False
+            handle = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+            with open(handle, "w", encoding="utf-8") as file:
+                file.write(text)
+            os.replace(beside, self._file(name))
+        except OSError:
+            self._remove(beside)
+            return False
+        return True
+
+    def forget(self, name: str) -> None:
+        """Drop the text, if there is one."""
+        if self._is_private():
+            self._remove(self._file(name))
+
+    def _is_private(self) -> bool:
+        """A directory that others may write to could hold anything."""
+        try:
+            seen = os.lstat(self._path)
+        except OSError:
+            return False
+        closed = not seen.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+        return stat.S_ISDIR(seen.st_mode) and closed and seen.st_uid == os.geteuid()
+
+    def _file(self, name: str) -> str:
+        """VCS's resource names are plain; anything else becomes a plain file name too."""
+        is_plain = name.isascii() and name.replace("_", "").replace("-", "").isalnum()
+        return os.path.join(self._path, name if is_plain else "x." + os.fsencode(name).hex()[:200])
+
+    @staticmethod
+    def _remove(path: str) -> None:
+        try:
+            os.unlink(path)
+        except OSError:
+            return

@@ -1,0 +1,78 @@
+"""What belongs to VCS: entry points, their exit codes and time limits, and where VCS lives.
+
+No other module knows an exit code. Source of the numbers: the agent developer's guide, "Return
+values for entry points" (7.3) and the type definition of KVMGuest.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from kvmguest.states import State, Verdict
+
+EXIT_UNKNOWN = 99
+EXIT_OFFLINE = 100
+EXIT_INTENTIONAL_OFFLINE = 200
+EXIT_DONE = 0
+EXIT_FAILED = 1
+MAX_EXIT_SECONDS = 255
+"""online's exit value is a number of seconds, and an exit value is one byte."""
+
+
+class EntryPoint(NamedTuple):
+    """``limit_s``: VCS's default timeout; ``failed``: the exit code when it cannot do its work."""
+
+    limit_s: int
+    failed: int
+
+
+# online and offline have no exit code for failure: the monitor that follows tells VCS the truth.
+ENTRY_POINTS: Mapping[str, EntryPoint] = {
+    "open": EntryPoint(60, EXIT_DONE),
+    "close": EntryPoint(60, EXIT_DONE),
+    "online": EntryPoint(300, EXIT_DONE),
+    "offline": EntryPoint(300, EXIT_DONE),
+    "monitor": EntryPoint(60, EXIT_UNKNOWN),
+    "clean": EntryPoint(60, EXIT_FAILED),
+    "attr_changed": EntryPoint(60, EXIT_DONE),
+}
+
+CLEAN_REASONS: Mapping[str, str] = {
+    "0": "offline did not finish in time",
+    "1": "offline had no effect",
+    "2": "online did not finish in time",
+    "3": "online had no effect",
+    "4": "the guest went offline unexpectedly",
+    "5": "monitor timed out too often",
+}
+
+
+def monitor_exit(verdict: Verdict) -> int:
+    """99, 100, 101 to 110 (confidence 10 to 100) or 200."""
+    if verdict.state is State.ONLINE:
+        return EXIT_OFFLINE + verdict.confidence // 10
+    return {
+        State.OFFLINE: EXIT_OFFLINE,
+        State.INTENTIONAL_OFFLINE: EXIT_INTENTIONAL_OFFLINE,
+        State.UNKNOWN: EXIT_UNKNOWN,
+    }[verdict.state]
+
+
+def split_arguments(verb: str, arguments: Sequence[str]) -> tuple[str, str, Sequence[str]]:
+    """Resource name, clean's reason ("" elsewhere), and the ArgList tuples.
+
+    attr_changed gets ``<resource> <changed resource> <attribute> <values>`` and no tuples.
+    """
+    resource = arguments[0] if arguments else ""
+    if verb == "attr_changed":
+        return resource, "", ()
+    if verb == "clean" and arguments[1:2] and arguments[1].isdigit():
+        return resource, arguments[1], arguments[2:]
+    return resource, "", arguments[1:]
+
+
+def vcs_bin(env: Mapping[str, str]) -> str:
+    """The directory of VCS's own commands and of the logging helper."""
+    return os.path.join(env.get("VCS_HOME") or "/opt/VRTSvcs", "bin")

@@ -1,0 +1,206 @@
+"""The backend for plain KVM: the calls that virsh makes, through libvirt's own binding.
+
+Each method stands for a virsh command, which the debug messages print so that an administrator
+can repeat it. Error codes are told apart here and nowhere else.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Callable, TypeVar
+
+import libvirt
+
+from kvmguest import errors
+from kvmguest.arglist import GuestConfig
+from kvmguest.deadline import Deadline, call_within
+from kvmguest.log import Log
+from kvmguest.options import Options
+from kvmguest.process_table import find_qemu
+from kvmguest.states import LibvirtSeen, Verdict, judge_libvirt, libvirt_words
+
+T = TypeVar("T")
+
+RECONNECT_PAUSE_S = 0.7
+"""A restarting libvirtd was away for 0.5 s (measured)."""
+REQUEST_LIMIT_S = 5.0
+"""A shutdown request to a stuck QEMU gets no answer in 70 s (measured), so do not wait for it."""
+PROBE_LIMIT_S = 3.0
+
+_CONTROL_WORDS = ("ok", "background job", "occupied", "error")  # virDomainControlState
+
+_ERRORS: dict[int, type[errors.BackendError]] = {
+    libvirt.VIR_ERR_NO_DOMAIN: errors.GuestNotFound,
+    libvirt.VIR_ERR_OPERATION_INVALID: errors.WrongState,
+    libvirt.VIR_ERR_RESOURCE_BUSY: errors.RunsElsewhere,  # virtlockd, sanlock
+    libvirt.VIR_ERR_OPERATION_TIMEOUT: errors.Silent,  # another call holds the domain's job
+    libvirt.VIR_ERR_AUTH_FAILED: errors.Refused,
+    libvirt.VIR_ERR_AUTH_CANCELLED: errors.Refused,
+    libvirt.VIR_ERR_AUTH_UNAVAILABLE: errors.Refused,
+    libvirt.VIR_ERR_ACCESS_DENIED: errors.Refused,
+    libvirt.VIR_ERR_OPERATION_DENIED: errors.Refused,
+}
+# QEMU's image locks have no code of their own, only a text (QEMU 2.10 to 7.2).
+_LOCK_TEXT = '" lock'
+_LOCK_HINT = "Failed to get "
+
+
+class Virsh:
+    """One guest of this node's libvirt."""
+
+    def __init__(
+        self,
+        config: GuestConfig,
+        options: Options,
+        deadline: Deadline,
+        log: Log,
+        *,
+        is_read_only: bool = False,
+    ) -> None:
+        self._config = config
+        self._guest = config.guest
+        self._options = options
+        self._deadline = deadline
+        self._log = log
+        self._open = libvirt.openReadOnly if is_read_only else libvirt.open
+        self._connection: libvirt.virConnect | None = None
+        # Without a handler of our own the library prints every error to stderr.
+        libvirt.registerErrorHandler(lambda _context, _error: None, None)
+
+    def look(self) -> Verdict:
+        """Virsh domstate --reason, domcontrol; the process table where libvirt is away."""
+        return judge_libvirt(self._observe())
+
+    def start(self) -> None:
+        """Virsh start, which restores a managed save; before it virsh define, if need be."""
+        try:
+            domain = self._domain()
+        except errors.GuestNotFound:
+            domain = self._define()
+        self._call("start", domain.create)
+
+    def resume(self) -> None:
+        """Virsh resume."""
+        self._call("resume", self._domain().resume, REQUEST_LIMIT_S)
+
+    def wake(self) -> None:
+        """Virsh dompmwakeup."""
+        self._call("dompmwakeup", self._domain().pMWakeup, REQUEST_LIMIT_S)
+
+    def shutdown(self) -> None:
+        """Virsh shutdown."""
+        self._call("shutdown", self._domain().shutdown, REQUEST_LIMIT_S)
+
+    def destroy(self) -> None:
+        """Virsh destroy; 10.3 s for a QEMU that does not react (measured)."""
+        self._call("destroy", self._domain().destroy)
+
+    def _define(self) -> libvirt.virDomain:
+        path = self._config.config_file
+        if not path:
+            raise errors.OperationFailed(
+                f"libvirt does not know {self._guest}: define it, or set GuestConfigFilePath"
+            )
+        from kvmguest import guestxml  # noqa: PLC0415 - lxml is not for every monitor
+
+        document = guestxml.read(path, self._guest)
+        domain = self._call(f"define {path}", lambda: self._connect().defineXML(document))
+        self._log.info(f"{self._guest}: defined from {path}")
+        return domain
+
+    def _observe(self) -> LibvirtSeen:
+        try:
+            return self._observe_with_retry()
+        except errors.GuestNotFound:
+            return self._seen_gone("not defined", "")
+        except errors.Unreachable as error:
+            return self._seen_by_process_table(str(error))
+        except errors.Silent as error:
+            return LibvirtSeen(self._guest, "no answer", "", detail=str(error))
+        except errors.BackendError as error:
+            return LibvirtSeen(self._guest, "error", "", detail=str(error))
+
+    def _observe_with_retry(self) -> LibvirtSeen:
+        try:
+            return self._observe_once()
+        except errors.Unreachable:
+            self._connection = None
+            self._deadline.sleep(RECONNECT_PAUSE_S)
+        return self._observe_once()
+
+    def _observe_once(self) -> LibvirtSeen:
+        domain = self._domain()
+        state, reason = libvirt_words(*self._call("domstate --reason", domain.state))
+        if state == "running":
+            return self._seen_running(domain, reason)
+        if state == "shut off":
+            has_save = self._call("dominfo", domain.hasManagedSaveImage) == 1
+            return self._seen_gone(state, reason, has_managed_save=has_save)
+        return LibvirtSeen(self._guest, state, reason)
+
+    def _seen_running(self, domain: libvirt.virDomain, reason: str) -> LibvirtSeen:
+        control, _details, milliseconds = self._call("domcontrol", domain.controlInfo)
+        if self._options.libvirt_probe and control == libvirt.VIR_DOMAIN_CONTROL_OK:
+            try:
+                self._call("dommemstat", domain.memoryStats, PROBE_LIMIT_S)
+            except errors.Silent:
+                # The next domcontrol tells for how long QEMU has not answered.
+                control, _details, milliseconds = self._call("domcontrol", domain.controlInfo)
+            except errors.BackendError as error:
+                self._log.debug(1, f"{self._guest}: the probe failed: {error}")
+        word = _CONTROL_WORDS[control] if control < len(_CONTROL_WORDS) else f"control {control}"
+        return LibvirtSeen(self._guest, "running", reason, word, milliseconds / 1000)
+
+    def _seen_gone(self, state: str, reason: str, *, has_managed_save: bool = False) -> LibvirtSeen:
+        """Libvirt says that nothing runs: believe it only if no process contradicts."""
+        qemu = find_qemu(self._guest)
+        pid = qemu.pid if qemu else None
+        return LibvirtSeen(
+            self._guest, state, reason, has_managed_save=has_managed_save, qemu_pid=pid
+        )
+
+    def _seen_by_process_table(self, detail: str) -> LibvirtSeen:
+        qemu = find_qemu(self._guest)
+        reason = "no process of it"
+        if qemu:
+            came = "its QEMU process came by live migration"
+            reason = came if qemu.is_incoming else "its QEMU process is alive"
+        return LibvirtSeen(self._guest, "no connection", reason, detail=detail)
+
+    def _connect(self) -> libvirt.virConnect:
+        if self._connection is None:
+            uri = self._options.libvirt_uri or None
+            self._connection = self._call("connect", lambda: self._open(uri))
+        return self._connection
+
+    def _domain(self) -> libvirt.virDomain:
+        connection = self._connect()
+        return self._call("domid", lambda: connection.lookupByName(self._guest))
+
+    def _call(self, command: str, function: Callable[[], T], limit_s: float = 3600.0) -> T:
+        """One libvirt call within its slice of the deadline.
+
+        Raises:
+            BackendError: in the class that says who must act.
+        """
+        what = f"virsh {command} {self._guest}"
+        start = time.monotonic()
+        answer = "no answer"
+        try:
+            result = call_within(self._deadline.slice(limit_s), what, function)
+            answer = repr(result)
+        except libvirt.libvirtError as error:
+            answer = str(error)
+            raise self._translate(what, error) from error
+        finally:
+            self._log.debug(2, f"{what}: {answer} ({(time.monotonic() - start) * 1000:.0f} ms)")
+        return result
+
+    def _translate(self, what: str, error: libvirt.libvirtError) -> errors.BackendError:
+        text = f"{what}: {error} (libvirt code {error.get_error_code()})"
+        kind = _ERRORS.get(error.get_error_code())
+        if kind is None and (self._connection is None or not self._connection.isAlive()):
+            kind = errors.Unreachable
+        if kind is None and _LOCK_HINT in str(error) and _LOCK_TEXT in str(error):
+            kind = errors.RunsElsewhere
+        return (kind or errors.OperationFailed)(text)
