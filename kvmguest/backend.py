@@ -31,3 +31,10 @@ class Backend(Protocol):
 
     def destroy(self) -> None:
         """End the guest by force."""
+
+    def migrate(self, target: str) -> bool:
+        """Move the running guest, live, to the VCS system ``target``.
+
+        True only when it verifiably runs there: both ends were asked, whatever the call returned.
+        A migration that cannot end before the deadline is aborted in time.
+        """

@@ -129,6 +129,16 @@ def _clean(call: Call) -> int:
     return vcs.EXIT_DONE if lifecycle.clean(_prepare(call)) else vcs.EXIT_FAILED
 
 
+def _migrate(call: Call) -> int:
+    target = vcs.migration_target(call.config.others)
+    if not target:
+        names = ", ".join(call.config.others) or "none"
+        call.log.error(f"not migrated: VCSInfo names no TargetHost (extra tuples: {names})")
+        return vcs.EXIT_NOT_MIGRATED
+    is_there = lifecycle.migrate(_prepare(call), target)
+    return vcs.EXIT_DONE if is_there else vcs.EXIT_NOT_MIGRATED
+
+
 _ACTS: Mapping[str, Callable[[Call], int]] = {
     "open": _open,
     "close": _forget,
@@ -137,6 +147,7 @@ _ACTS: Mapping[str, Callable[[Call], int]] = {
     "online": _online,
     "offline": _offline,
     "clean": _clean,
+    "migrate": _migrate,
 }
 
 

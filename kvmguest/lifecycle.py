@@ -116,6 +116,19 @@ def clean(run: Run) -> bool:
     return True
 
 
+def migrate(run: Run, target: str) -> bool:
+    """Move the guest to another node, live; True only when it verifiably runs there."""
+    seen = run.backend.look()
+    if seen.condition is not Condition.RUNNING:
+        run.log.error(f"not migrated to {target}: {seen.sentence}. Only a running guest can move")
+        return False
+    try:
+        return run.backend.migrate(target)
+    except BackendError as error:
+        run.log.error(f"{run.config.guest}: not migrated to {target}: {error}")
+        return False
+
+
 def _ask_to_shut_down(run: Run) -> str:
     """One request, to a guest that can hear it: a paused or sleeping one is let go on first."""
     seen = run.backend.look()

@@ -17,6 +17,8 @@ EXIT_OFFLINE = 100
 EXIT_INTENTIONAL_OFFLINE = 200
 EXIT_DONE = 0
 EXIT_FAILED = 1
+EXIT_NOT_MIGRATED = 255
+"""migrate's 0 to 100 are waits; what is above is no success."""
 MAX_EXIT_SECONDS = 255
 """online's exit value is a number of seconds, and an exit value is one byte."""
 
@@ -36,6 +38,7 @@ ENTRY_POINTS: Mapping[str, EntryPoint] = {
     "offline": EntryPoint(300, EXIT_DONE),
     "monitor": EntryPoint(60, EXIT_UNKNOWN),
     "clean": EntryPoint(60, EXIT_FAILED),
+    "migrate": EntryPoint(300, EXIT_NOT_MIGRATED),
     "attr_changed": EntryPoint(60, EXIT_DONE),
 }
 
@@ -71,6 +74,22 @@ def split_arguments(verb: str, arguments: Sequence[str]) -> tuple[str, str, Sequ
     if verb == "clean" and arguments[1:2] and arguments[1].isdigit():
         return resource, arguments[1], arguments[2:]
     return resource, "", arguments[1:]
+
+
+def migration_target(others: Mapping[str, Sequence[str]]) -> str:
+    """The VCS system that migrate shall move the guest to, "" when none is named.
+
+    The layout of VCSInfo is not documented beyond the word TargetHost, so ``TargetHost <name>``,
+    ``TargetHost=<name>`` and a bare name are all understood.
+    """
+    values = list(others.get("VCSInfo", ()))
+    if "TargetHost" in values[:-1]:
+        return values[values.index("TargetHost") + 1]
+    for value in values:
+        key, equals, name = value.partition("=")
+        if equals and key.strip() == "TargetHost":
+            return name.strip()
+    return values[0] if len(values) == 1 else ""
 
 
 def vcs_bin(env: Mapping[str, str]) -> str:

@@ -95,6 +95,10 @@ class Virsh:
         """Virsh destroy; 10.3 s for a QEMU that does not react (measured)."""
         self._call("destroy", self._domain().destroy)
 
+    def migrate(self, target: str) -> bool:
+        """Virsh migrate --live."""
+        raise errors.OperationFailed(f"this version does not migrate to {target} yet")
+
     def _define(self) -> libvirt.virDomain:
         path = self._config.config_file
         if not path:
