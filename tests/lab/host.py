@@ -1,0 +1,443 @@
+"""Hosts of the laboratory: real libvirtd daemons, each alone in namespaces of its own.
+
+A host shares the machine's files, except that /etc is its own copy and /var and /run are its own and begin
+empty. Its name is its host name, and the names of the hosts made before it are in its /etc/hosts.
+"""
+
+from __future__ import annotations
+
+import atexit
+import fcntl
+import os
+import shutil
+import signal
+import tempfile
+import time
+import uuid
+from pathlib import Path
+from typing import TYPE_CHECKING, Dict, List, Mapping, Optional, Sequence, Type
+
+from tests.lab.namespaces import LabError, Namespaces, Network, is_alive, wait_until_gone
+
+if TYPE_CHECKING:
+    import subprocess
+    from types import TracebackType
+
+    from typing_extensions import Self
+
+_TMP = Path("/tmp")
+_PREFIX = "kvmlab-"
+_INIT = Path(__file__).with_name("host_init.sh")
+
+#: A path of a unix socket has room for so many bytes in the kernel's sockaddr_un, and ends in a zero byte.
+_LONGEST_SOCKET_PATH = 107
+
+_LIBVIRTD_CONF = """\
+host_uuid = "{host_uuid}"
+auth_unix_ro = "none"
+auth_unix_rw = "none"
+listen_tls = 0
+listen_tcp = 1
+listen_addr = "{address}"
+auth_tcp = "none"
+log_outputs = "3:file:/var/log/libvirt/libvirtd.log"
+"""
+
+# root: the disks lie in private directories. No cgroups, no security drivers: a host has neither.
+_QEMU_CONF = """\
+user = "root"
+group = "root"
+dynamic_ownership = 0
+remember_owner = 0
+stdio_handler = "file"
+namespaces = []
+cgroup_controllers = []
+security_driver = "none"
+migration_host = "{migration_address}"
+"""
+
+_LOCK_CONF = """\
+file_lockspace_dir = "{shared}/lockspace"
+require_lease_for_disks = 1
+"""
+
+
+class VirshError(LabError):
+    """A virsh command ended with an error; the message has its own words."""
+
+
+class Host:
+    """One host. It is switched on when made; close() removes it.
+
+    Attributes:
+        name: its host name.
+        address: its address in the laboratory's network, 10.99.0.x.
+        directory: all that belongs to it; directory/run is its /run, directory/var its /var.
+        uri: for libvirt, from outside and from every other host: qemu+unix://...?socket=...
+        peer_uri: for libvirt, from other hosts only: qemu+tcp://10.99.0.x/system.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        name: str,
+        network: Network,
+        number: int,
+        shared: Path,
+        *,
+        lock_manager: bool = False,
+        migration_address: str = "",
+        peers: Optional[Mapping[str, str]] = None,
+    ) -> None:
+        """Make the host and switch it on.
+
+        Args:
+            directory: for its files; must not exist, and not be under /etc, /var or /run.
+            name: its host name.
+            network: the switch it is plugged into.
+            number: the last part of its address.
+            shared: the directory that stands for the storage all hosts share.
+            lock_manager: run virtlockd, with its leases in the shared directory.
+            migration_address: where it tells others to send migration data; its own address if empty.
+            peers: addresses by name, for /etc/hosts.
+
+        Raises:
+            LabError: it did not start. Nothing of it is left then.
+        """
+        self.name = name
+        self.number = number
+        self.directory = directory
+        self.network = network
+        self.address = f"{network.SUBNET}.{number}"
+        self._lock_manager = lock_manager
+        self._inside: Optional[Namespaces] = None
+        self._socket = directory / "run/libvirt/libvirt-sock"
+        self.uri = f"qemu+unix:///system?socket={self._socket}"
+        self.peer_uri = f"qemu+tcp://{self.address}/system"
+        _check_place(directory, self._socket)
+        directory.mkdir(mode=0o755, parents=True)
+        try:
+            _furnish(directory, {**(peers or {}), name: self.address})
+            self._configure(shared, migration_address or self.address)
+            self.power_on()
+        except BaseException:
+            self.close()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: Optional[Type[BaseException]],
+        error: Optional[BaseException],
+        trace: Optional[TracebackType],
+    ) -> None:
+        self.close()
+
+    def _configure(self, shared: Path, migration_address: str) -> None:
+        etc = self.directory / "etc/libvirt"
+        for folder in (
+            "qemu",
+            "nwfilter",
+        ):  # the default network and filters: nobody asked for them
+            shutil.rmtree(etc / folder, ignore_errors=True)
+        values = {
+            "host_uuid": uuid.uuid4(),
+            "address": self.address,
+            "migration_address": migration_address,
+            "shared": shared,
+        }
+        qemu_conf = _QEMU_CONF.format(**values)
+        if self._lock_manager:
+            qemu_conf += 'lock_manager = "lockd"\n'
+            (etc / "qemu-lockd.conf").write_text(_LOCK_CONF.format(**values), encoding="utf-8")
+            (shared / "lockspace").mkdir(exist_ok=True)
+        (etc / "qemu.conf").write_text(qemu_conf, encoding="utf-8")
+        (etc / "libvirtd.conf").write_text(_LIBVIRTD_CONF.format(**values), encoding="utf-8")
+
+    # Power
+
+    @property
+    def inside(self) -> Namespaces:
+        """The namespaces of the host.
+
+        Raises:
+            LabError: it is switched off.
+        """
+        if self._inside is None:
+            raise LabError(f"host {self.name} is switched off")
+        return self._inside
+
+    def power_on(self) -> None:
+        """Boot: empty /run, cable plugged in, daemons started. /etc and /var are as they were left."""
+        run = self.directory / "run"
+        shutil.rmtree(run, ignore_errors=True)
+        for folder in ("libvirt", "lock"):
+            (run / folder).mkdir(parents=True)
+        kinds = ("--net", "--mount", "--uts", "--pid", "--fork", "--mount-proc", "--kill-child")
+        init = ["bash", str(_INIT), self.name, str(self.directory)]
+        self._inside = Namespaces(kinds, init, self.directory / "init.log")
+        self.network.plug(self._inside.pid, self.number)
+        if self._lock_manager:
+            self._daemon("virtlockd", "--daemon")
+        self.start_libvirtd()
+
+    def power_off(self) -> None:
+        """Pull the plug: every process of the host is killed at once, guests included."""
+        if self._inside is not None:
+            self._inside.close()
+            self._inside = None
+
+    def close(self) -> None:
+        """Switch it off and remove its directory. Harmless if repeated."""
+        self.power_off()
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+    # Commands
+
+    def run(
+        self,
+        argv: Sequence[str],
+        env: Optional[Mapping[str, str]] = None,
+        timeout: float = 60,
+        stdin: str = "",
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a command on the host; see Namespaces.run."""
+        return self.inside.run(argv, env, timeout, stdin)
+
+    def popen(
+        self, argv: Sequence[str], env: Optional[Mapping[str, str]] = None, **options: object
+    ) -> subprocess.Popen[str]:
+        """Start a command on the host; see Namespaces.popen and namespaces.end_group."""
+        return self.inside.popen(argv, env, **options)
+
+    def virsh(self, *args: str, timeout: float = 60, stdin: str = "") -> str:
+        """Run virsh on the host and return what it prints, stripped.
+
+        Raises:
+            VirshError: virsh ended with an error.
+        """
+        done = self.run(["virsh", "--quiet", *args], timeout=timeout, stdin=stdin)
+        if done.returncode != 0:
+            raise VirshError(f"{self.name}: virsh {' '.join(args)}: {done.stderr.strip()}")
+        return done.stdout.strip()
+
+    def define(self, document: str) -> None:
+        """Define a guest from its domain XML."""
+        self.virsh("define", "/dev/stdin", stdin=document)
+
+    def undefine(self, guest: str) -> None:
+        """Undefine a guest, with a saved memory image if there is one."""
+        self.virsh("undefine", "--managed-save", guest)
+
+    def wait_for_state(self, guest: str, wanted: str, timeout: float = 30) -> None:
+        """Wait until domstate --reason says so, as in "shut off (shutdown)".
+
+        Raises:
+            LabError: it did not within timeout seconds.
+        """
+        end = time.monotonic() + timeout
+        while (state := self.virsh("domstate", "--reason", guest)) != wanted:
+            if time.monotonic() > end:
+                raise LabError(f"{guest} on {self.name} is {state!r}, not {wanted!r}")
+            time.sleep(0.1)
+
+    # The management daemon
+
+    @property
+    def libvirtd_pid(self) -> int:
+        """The process id of libvirtd, as seen from outside."""
+        return self._pid_from("libvirtd.pid", "libvirtd")
+
+    def start_libvirtd(self) -> None:
+        """Start libvirtd and wait until it answers."""
+        self._daemon("libvirtd", "--daemon", "--listen")
+        self.virsh("list")
+
+    def kill_libvirtd(self) -> None:
+        """Kill libvirtd. Guests go on."""
+        _kill(self.libvirtd_pid)
+
+    def freeze_libvirtd(self) -> None:
+        """Stop libvirtd, so that it keeps its socket and answers nothing."""
+        os.kill(self.libvirtd_pid, signal.SIGSTOP)
+
+    def thaw_libvirtd(self) -> None:
+        """Let a frozen libvirtd go on."""
+        os.kill(self.libvirtd_pid, signal.SIGCONT)
+
+    # Guests' processes
+
+    def qemu_pid(self, guest: str) -> int:
+        """The process id of a guest's QEMU, as seen from outside.
+
+        Raises:
+            LabError: the guest has none.
+        """
+        return self._pid_from(f"libvirt/qemu/{guest}.pid", f"QEMU of {guest}")
+
+    def kill_qemu(self, guest: str) -> None:
+        """Kill a guest's QEMU."""
+        _kill(self.qemu_pid(guest))
+
+    def freeze_qemu(self, guest: str) -> None:
+        """Stop a guest's QEMU: neither it nor its monitor moves."""
+        os.kill(self.qemu_pid(guest), signal.SIGSTOP)
+
+    def thaw_qemu(self, guest: str) -> None:
+        """Let a frozen QEMU go on."""
+        os.kill(self.qemu_pid(guest), signal.SIGCONT)
+
+    def _pid_from(self, pid_file: str, what: str) -> int:
+        path = self.directory / "run" / pid_file
+        inner = path.read_text(encoding="ascii").strip() if path.exists() else ""
+        pid = self.inside.outer_pid(int(inner)) if inner else None
+        if pid is None or not is_alive(pid):
+            raise LabError(f"host {self.name}: no process: {what}")
+        return pid
+
+    def _daemon(self, *argv: str) -> None:
+        # Daemons keep no pipe of ours: communicate() would wait for their end.
+        done = self.run(["sh", "-c", 'exec "$@" >>/var/log/daemons.log 2>&1', "sh", *argv])
+        if done.returncode != 0:
+            log = (self.directory / "var/log/daemons.log").read_text(encoding="utf-8")
+            raise LabError(f"host {self.name}: {argv[0]} did not start: {log[-2000:]}")
+
+
+class Lab:
+    """A network with hosts in it, and a directory that all of them share.
+
+    Attributes:
+        directory: everything the laboratory has on disk; removed at the end.
+        shared: the storage that all hosts share, for disks, consoles and documents.
+        network: the switch.
+    """
+
+    def __init__(self, parent: Path = _TMP) -> None:
+        """Make the network.
+
+        Args:
+            parent: where to make the laboratory's directory. It must be a short path: see Host.
+
+        Raises:
+            LabError: the network could not be made.
+        """
+        # Made anew, so that no two runs meet and nothing of the caller's is removed at the end.
+        made = Path(tempfile.mkdtemp(prefix="new-", dir=parent))
+        self._lock: Optional[int] = _locked(made)
+        self.directory = made.rename(parent / made.name.replace("new-", _PREFIX, 1))
+        self.shared = self.directory / "shared"
+        self._hosts: List[Host] = []
+        self._numbers: Dict[str, str] = {}
+        atexit.register(self.close)
+        self.shared.mkdir()
+        try:
+            self.network = Network(self.directory / "network.log")
+        except BaseException:
+            self.close()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: Optional[Type[BaseException]],
+        error: Optional[BaseException],
+        trace: Optional[TracebackType],
+    ) -> None:
+        self.close()
+
+    def host(self, name: str, *, lock_manager: bool = False, migration_address: str = "") -> Host:
+        """Make a host and switch it on; see Host."""
+        number = len(self._numbers) + 1
+        host = Host(
+            self.directory / name,
+            name,
+            self.network,
+            number,
+            self.shared,
+            lock_manager=lock_manager,
+            migration_address=migration_address,
+            peers=self._numbers,
+        )
+        self._hosts.append(host)
+        self._numbers[name] = host.address
+        for other in self._hosts[:-1]:
+            _add_peer(other.directory, name, host.address)
+        return host
+
+    def close(self) -> None:
+        """Remove everything. Harmless if repeated."""
+        while self._hosts:
+            self._hosts.pop().close()
+        if hasattr(self, "network"):
+            self.network.close()
+        shutil.rmtree(self.directory, ignore_errors=True)
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+        atexit.unregister(self.close)
+
+
+def remove_leftovers(parent: Path = _TMP) -> List[Path]:
+    """Remove the directories of laboratories whose run was killed, and return them.
+
+    Their processes, mounts and networks are gone already: those end with the run.
+    """
+    removed = []
+    for directory in parent.glob(f"{_PREFIX}*"):
+        try:
+            lock = _locked(directory)
+        except OSError:
+            continue  # somebody still works in it, or just removed it
+        shutil.rmtree(directory, ignore_errors=True)
+        os.close(lock)
+        removed.append(directory)
+    return removed
+
+
+def _locked(directory: Path) -> int:
+    """Lock a directory against remove_leftovers until the returned descriptor is closed, or we are gone.
+
+    Raises:
+        OSError: it is gone, or locked already.
+    """
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def _check_place(directory: Path, socket: Path) -> None:
+    hidden = [part for part in ("etc", "var", "run") if Path("/", part) in directory.parents]
+    if hidden:
+        raise LabError(f"{directory}: hosts have a /{hidden[0]} of their own and would not see it")
+    if len(os.fsencode(str(socket))) > _LONGEST_SOCKET_PATH:
+        raise LabError(f"{socket}: too long for a socket; make the laboratory in /tmp")
+
+
+def _furnish(directory: Path, names: Mapping[str, str]) -> None:
+    """Make the directories that become the host's /etc and /var."""
+    shutil.copytree("/etc", directory / "etc", symlinks=True)
+    (directory / "etc/hosts").write_text("127.0.0.1 localhost\n", encoding="ascii")
+    for name, address in names.items():
+        _add_peer(directory, name, address)
+    for folder in ("lib/libvirt", "cache/libvirt", "log/libvirt", "tmp"):
+        (directory / "var" / folder).mkdir(parents=True)
+    (directory / "var/run").symlink_to("/run")
+    (directory / "var/lock").symlink_to("/run/lock")
+
+
+def _add_peer(directory: Path, name: str, address: str) -> None:
+    with (directory / "etc/hosts").open("a", encoding="ascii") as hosts:
+        hosts.write(f"{address} {name}\n")
+
+
+def _kill(pid: int) -> None:
+    os.kill(pid, signal.SIGKILL)
+    wait_until_gone(pid, 10)

@@ -1,0 +1,78 @@
+"""The Debian packages the laboratory needs, and how they get onto the machine."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from typing import TYPE_CHECKING, Iterable, List
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+#: What hosts and guests need. Standard on every Debian: util-linux (nsenter, unshare), bash, apt.
+LAB_PACKAGES = (
+    "busybox-static",  # everything that runs inside a guest
+    "cpio",
+    "iproute2",
+    "libvirt-clients",
+    "libvirt-daemon",
+    "libvirt-daemon-driver-qemu",
+    "libvirt-daemon-system",
+    "qemu-system-x86",
+    "qemu-utils",
+)
+
+
+class PackagesMissingError(RuntimeError):
+    """Packages are missing and could not be installed; the message says what to do."""
+
+
+def missing_packages(names: Iterable[str]) -> List[str]:
+    """Those of the packages that dpkg does not have fully installed."""
+    wanted = list(names)
+    query = ["dpkg-query", "--show", "--showformat=${Package} ${db:Status-Status}\n", *wanted]
+    answer = subprocess.run(query, capture_output=True, text=True, check=False)
+    # Exit status 1 only says that some package is unknown; the others are still listed.
+    installed = {
+        line.split()[0] for line in answer.stdout.splitlines() if line.endswith(" installed")
+    }
+    return [name for name in wanted if name not in installed]
+
+
+def ensure_packages(names: Iterable[str], log: Path) -> List[str]:
+    """Install those packages that are missing, and return their names.
+
+    Args:
+        names: Debian package names.
+        log: file that receives what apt-get says; it is only made when something is installed.
+
+    Raises:
+        PackagesMissingError: not root, no apt-get, or apt-get failed.
+    """
+    missing = missing_packages(names)
+    if not missing:
+        return []
+    by_hand = f"apt-get install --no-install-recommends {' '.join(missing)}"
+    if os.geteuid() != 0:
+        raise PackagesMissingError(f"the laboratory needs packages; as root, run: {by_hand}")
+    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive", "LC_ALL": "C.UTF-8"}
+    steps = (
+        ["apt-get", "update"],
+        ["apt-get", "install", "--yes", "--no-install-recommends", *missing],
+    )
+    with log.open("ab") as output:
+        for step in steps:
+            done = subprocess.run(
+                step,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                check=False,
+            )
+            if done.returncode != 0:
+                raise PackagesMissingError(
+                    f"{' '.join(step[:2])} failed with status {done.returncode}, see {log}; "
+                    f"then run: {by_hand}"
+                )
+    return missing
