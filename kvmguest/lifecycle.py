@@ -85,11 +85,11 @@ def offline(run: Run) -> None:
         clean(run)
         return
     wait_s = run.deadline.slice(run.config.delay_after_offline_s)
-    for part_s in (wait_s / 2, wait_s / 2):
-        end = time.monotonic() + part_s
+    start = time.monotonic()
+    for until_s in (wait_s / 2, wait_s):
         if complaint := _ask_to_shut_down(run):
             run.log.warning(f"{run.config.guest}: {complaint}")
-        down = poll(lambda: _if_gone(run), end - time.monotonic())
+        down = poll(lambda: _if_gone(run), start + until_s - time.monotonic())
         if down:
             run.log.info(f"shut down; {down.sentence}")
             return

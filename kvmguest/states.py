@@ -189,7 +189,7 @@ _LIBVIRT_ROWS: tuple[tuple[str, tuple[str, ...], Row], ...] = (
     (
         "no answer",
         ("",),
-        Row(_UNKNOWN, 0, Condition.DARK, True, "libvirtd hangs: see its log, restart it"),
+        Row(_UNKNOWN, 0, Condition.DARK, True, "libvirtd is busy or hangs: see its log"),
     ),
     ("error", ("",), Row(_UNKNOWN, 0, Condition.DARK, True, "see the message of libvirt")),
 )

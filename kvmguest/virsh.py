@@ -192,7 +192,7 @@ class Virsh:
         answer = "no answer"
         try:
             result = call_within(self._deadline.slice(limit_s), what, function)
-            answer = repr(result)
+            answer = repr(result) if isinstance(result, (int, list, dict)) else "ok"
         except libvirt.libvirtError as error:
             answer = str(error)
             raise self._translate(what, error) from error
