@@ -1,8 +1,8 @@
-"""Guests of the laboratory, as domain XML; pure functions, but for the waiting.
+"""Guests of the laboratory, as domain XML.
 
-Two kinds. A bare guest runs its BIOS for ever: it starts in half a second, has no disk and is deaf to the power
-button. An obedient guest boots Linux in a few seconds, prints "guest: ready TAG" on its console, and powers
-itself off when the power button is pressed (virsh shutdown).
+Two kinds. A bare guest runs its BIOS for ever: it starts in half a second, has no disk and is deaf
+to the power button. An obedient guest boots Linux in a few seconds, prints "guest: ready TAG" on
+its console, and powers itself off when the power button is pressed (virsh shutdown).
 
 All guests are emulated (TCG): /dev/kvm may be there and yet be useless inside another machine.
 """
@@ -61,7 +61,7 @@ def obedient(
 ) -> str:
     """Return the document of a guest that boots Linux and obeys the power button.
 
-    Any key makes it suspend to memory (virsh send-key NAME KEY_SLEEP; wake it up with dompmwakeup), and
+    Any key makes it suspend to memory (virsh send-key NAME KEY_SLEEP; dompmwakeup wakes it up), and
     virsh inject-nmi makes its kernel panic.
 
     Args:
@@ -70,10 +70,11 @@ def obedient(
         console: file that its console is appended to.
         uuid: libvirt makes one up if empty.
         memory_mib: its memory in MiB.
-        words: "deaf" ignores the power button; "writer" writes a heartbeat to the disk, see read_heartbeat.
+        words: "deaf" ignores the power button; "writer" writes a heartbeat to the disk, see
+            read_heartbeat.
         tag: a word it repeats in its ready line and its heartbeat; its name if empty.
-        load_mib: so much of its memory it writes over and over, so that a migration takes long. Keep it well
-            below memory_mib.
+        load_mib: so much of its memory it writes over and over, so that a migration takes long.
+            Keep it well below memory_mib.
         cdrom: image of a CD, whose files it then prints on the console.
         disk: image of its disk.
         disk_format: raw or qcow2.
@@ -96,7 +97,8 @@ def obedient(
         )
     if disk:
         devices.append(
-            f"<disk type='file' device='disk'><driver name='qemu' type='{disk_format}' cache='none'/>"
+            "<disk type='file' device='disk'>"
+            f"<driver name='qemu' type='{disk_format}' cache='none'/>"
             f"<source file={quoteattr(str(disk))}/><target dev='vda' bus='virtio'/>"
             f"{'<shareable/>' if shareable else ''}</disk>"
         )
@@ -154,11 +156,11 @@ class Heartbeat(NamedTuple):
 
     Attributes:
         tag: the guest's tag, as its document had it.
-        boot: Linux's id of this boot: two guests started from one document differ in it, one that was
-            migrated keeps it.
+        boot: Linux's id of this boot: two guests started from one document differ in it, one that
+            was migrated keeps it.
         beats: how many so far.
-        foreign: how often the writer found another's beat on the disk where its own had been. Not zero: two
-            guests wrote to one disk.
+        foreign: how often the writer found another's beat on the disk where its own had been. If it
+            is not zero, two guests wrote to one disk.
     """
 
     tag: str

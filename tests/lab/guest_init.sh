@@ -48,7 +48,7 @@ beat() {
         count=$((count + 1))
         mine="$tag $boot $count $foreign"
         printf '%-512s' "$mine$newline" 1<>/dev/vda
-        sleep 0.05
+        sleep 0.04 # and 10 ms for the beat itself
     done
 }
 

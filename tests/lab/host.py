@@ -1,7 +1,7 @@
 """Hosts of the laboratory: real libvirtd daemons, each alone in namespaces of its own.
 
-A host shares the machine's files, except that /etc is its own copy and /var and /run are its own and begin
-empty. Its name is its host name, and the names of the hosts made before it are in its /etc/hosts.
+A host shares the machine's files, except that /etc is its own copy, and /var and /run are its own
+and begin empty. Hosts of one laboratory know each other by name, from /etc/hosts.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import tempfile
 import time
 import uuid
 from pathlib import Path
-from typing import TYPE_CHECKING, Dict, List, Mapping, Optional, Sequence, Type
+from typing import TYPE_CHECKING, List, Mapping, Optional, Sequence, Type
 
 from tests.lab.namespaces import LabError, Namespaces, Network, is_alive, wait_until_gone
 
@@ -29,7 +29,7 @@ _TMP = Path("/tmp")
 _PREFIX = "kvmlab-"
 _INIT = Path(__file__).with_name("host_init.sh")
 
-#: A path of a unix socket has room for so many bytes in the kernel's sockaddr_un, and ends in a zero byte.
+#: The kernel's sockaddr_un has room for so many bytes and a zero byte.
 _LONGEST_SOCKET_PATH = 107
 
 _LIBVIRTD_CONF = """\
@@ -87,7 +87,6 @@ class Host:
         *,
         lock_manager: bool = False,
         migration_address: str = "",
-        peers: Optional[Mapping[str, str]] = None,
     ) -> None:
         """Make the host and switch it on.
 
@@ -96,10 +95,10 @@ class Host:
             name: its host name.
             network: the switch it is plugged into.
             number: the last part of its address.
-            shared: the directory that stands for the storage all hosts share.
+            shared: the directory that stands for the storage all hosts share. Its file "hosts" is
+                everybody's /etc/hosts.
             lock_manager: run virtlockd, with its leases in the shared directory.
-            migration_address: where it tells others to send migration data; its own address if empty.
-            peers: addresses by name, for /etc/hosts.
+            migration_address: where others are to send migration data; its own address if empty.
 
         Raises:
             LabError: it did not start. Nothing of it is left then.
@@ -117,7 +116,9 @@ class Host:
         _check_place(directory, self._socket)
         directory.mkdir(mode=0o755, parents=True)
         try:
-            _furnish(directory, {**(peers or {}), name: self.address})
+            _furnish(directory, shared)
+            with (shared / "hosts").open("a", encoding="ascii") as hosts:
+                hosts.write(f"{self.address} {name}\n")
             self._configure(shared, migration_address or self.address)
             self.power_on()
         except BaseException:
@@ -170,7 +171,7 @@ class Host:
         return self._inside
 
     def power_on(self) -> None:
-        """Boot: empty /run, cable plugged in, daemons started. /etc and /var are as they were left."""
+        """Boot, with an empty /run; /etc and /var are as they were left."""
         run = self.directory / "run"
         shutil.rmtree(run, ignore_errors=True)
         for folder in ("libvirt", "lock"):
@@ -312,6 +313,7 @@ class Lab:
         directory: everything the laboratory has on disk; removed at the end.
         shared: the storage that all hosts share, for disks, consoles and documents.
         network: the switch.
+        hosts: the hosts, by number.
     """
 
     def __init__(self, parent: Path = _TMP) -> None:
@@ -324,14 +326,14 @@ class Lab:
             LabError: the network could not be made.
         """
         # Made anew, so that no two runs meet and nothing of the caller's is removed at the end.
-        made = Path(tempfile.mkdtemp(prefix="new-", dir=parent))
+        made = Path(tempfile.mkdtemp(prefix=f"new-{_PREFIX}", dir=parent))
         self._lock: Optional[int] = _locked(made)
-        self.directory = made.rename(parent / made.name.replace("new-", _PREFIX, 1))
+        self.directory = made.rename(parent / made.name[len("new-") :])
         self.shared = self.directory / "shared"
-        self._hosts: List[Host] = []
-        self._numbers: Dict[str, str] = {}
+        self.hosts: List[Host] = []
         atexit.register(self.close)
         self.shared.mkdir()
+        (self.shared / "hosts").write_text("127.0.0.1 localhost\n", encoding="ascii")
         try:
             self.network = Network(self.directory / "network.log")
         except BaseException:
@@ -351,7 +353,7 @@ class Lab:
 
     def host(self, name: str, *, lock_manager: bool = False, migration_address: str = "") -> Host:
         """Make a host and switch it on; see Host."""
-        number = len(self._numbers) + 1
+        number = len(self.hosts) + 1
         host = Host(
             self.directory / name,
             name,
@@ -360,18 +362,14 @@ class Lab:
             self.shared,
             lock_manager=lock_manager,
             migration_address=migration_address,
-            peers=self._numbers,
         )
-        self._hosts.append(host)
-        self._numbers[name] = host.address
-        for other in self._hosts[:-1]:
-            _add_peer(other.directory, name, host.address)
+        self.hosts.append(host)
         return host
 
     def close(self) -> None:
         """Remove everything. Harmless if repeated."""
-        while self._hosts:
-            self._hosts.pop().close()
+        while self.hosts:
+            self.hosts.pop().close()
         if hasattr(self, "network"):
             self.network.close()
         shutil.rmtree(self.directory, ignore_errors=True)
@@ -399,7 +397,7 @@ def remove_leftovers(parent: Path = _TMP) -> List[Path]:
 
 
 def _locked(directory: Path) -> int:
-    """Lock a directory against remove_leftovers until the returned descriptor is closed, or we are gone.
+    """Lock a directory against remove_leftovers, until the returned descriptor is closed.
 
     Raises:
         OSError: it is gone, or locked already.
@@ -421,21 +419,15 @@ def _check_place(directory: Path, socket: Path) -> None:
         raise LabError(f"{socket}: too long for a socket; make the laboratory in /tmp")
 
 
-def _furnish(directory: Path, names: Mapping[str, str]) -> None:
+def _furnish(directory: Path, shared: Path) -> None:
     """Make the directories that become the host's /etc and /var."""
     shutil.copytree("/etc", directory / "etc", symlinks=True)
-    (directory / "etc/hosts").write_text("127.0.0.1 localhost\n", encoding="ascii")
-    for name, address in names.items():
-        _add_peer(directory, name, address)
+    (directory / "etc/hosts").unlink(missing_ok=True)
+    (directory / "etc/hosts").symlink_to(shared / "hosts")
     for folder in ("lib/libvirt", "cache/libvirt", "log/libvirt", "tmp"):
         (directory / "var" / folder).mkdir(parents=True)
     (directory / "var/run").symlink_to("/run")
     (directory / "var/lock").symlink_to("/run/lock")
-
-
-def _add_peer(directory: Path, name: str, address: str) -> None:
-    with (directory / "etc/hosts").open("a", encoding="ascii") as hosts:
-        hosts.write(f"{address} {name}\n")
 
 
 def _kill(pid: int) -> None:

@@ -4,7 +4,6 @@
 # At its end this process ends, and the kernel then kills all that is left in the pid namespace.
 set -e
 hostname "$1"
-mount --make-rprivate /
 for own in etc var run; do mount --bind "$2/$own" "/$own"; done
 umount --recursive --lazy /sys # the machine's control groups are not the host's business
 mount -t sysfs sysfs /sys      # and this one shows the host's own network devices

@@ -1,4 +1,4 @@
-"""The kernel and initramfs that the laboratory's guests boot: Debian's cloud kernel, busybox and guest_init.sh."""
+"""What the laboratory's guests boot: Debian's cloud kernel, with busybox and guest_init.sh."""
 
 from __future__ import annotations
 
@@ -40,15 +40,17 @@ class Image(NamedTuple):
     initramfs: Path
 
 
-def build_image(cache_dir: Path) -> Image:
+def build_image(cache_dir: Optional[Path] = None) -> Image:
     """Make the image, or find it made; safe when several processes do it at once.
 
     Args:
-        cache_dir: keeps one kernel (whichever version was current when it was fetched) and the images.
+        cache_dir: keeps the kernel (whichever version was current when it was fetched) and the
+            images; ~/.cache/kvmguest-lab if None. Not under /var: hosts have their own.
 
     Raises:
-        LabError: the kernel could not be had from Debian's mirror.
+        LabError: apt could not fetch the kernel package.
     """
+    cache_dir = cache_dir or Path.home() / ".cache/kvmguest-lab"
     cache_dir.mkdir(parents=True, exist_ok=True)
     with (cache_dir / "lock").open("w", encoding="ascii") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -67,38 +69,46 @@ def _cached_kernel(cache_dir: Path) -> Optional[Path]:
 def _fetch_kernel(cache_dir: Path) -> Path:
     """Download and unpack the kernel package: vmlinuz, and all modules in one directory."""
     with tempfile.TemporaryDirectory(dir=cache_dir, prefix=".fetch-") as scratch:
-        depends = _said("apt-cache", "depends", "linux-image-cloud-amd64", cwd=scratch)
-        found = re.search(r"Depends: (linux-image-\S+)", depends)
-        if not found:
-            raise LabError("apt knows no linux-image-cloud-amd64; run: apt-get update")
-        _said("apt-get", "download", found[1], cwd=scratch)
-        package = next(Path(scratch).glob("*.deb"))
+        try:
+            package = _download(scratch)
+        except LabError:  # no package lists, or old ones
+            _said("apt-get", "update", cwd=scratch)
+            package = _download(scratch)
         unpacked = Path(scratch, "kernel")
         (unpacked / "modules").mkdir(parents=True)
         contents = ["dpkg-deb", "--fsys-tarfile", str(package)]
-        with subprocess.Popen(contents, stdout=subprocess.PIPE) as unpacker:
-            with tarfile.open(fileobj=unpacker.stdout, mode="r|") as archive:
-                for member in archive:
-                    path = PurePosixPath(member.name)
-                    source = archive.extractfile(member) if member.isfile() else None
-                    if source and path.name.startswith("vmlinuz-"):
-                        (unpacked / "vmlinuz").write_bytes(source.read())
-                    elif source and path.suffix == ".ko":
-                        (unpacked / "modules" / path.name).write_bytes(source.read())
-        return unpacked.rename(cache_dir / found[1])
+        with (
+            subprocess.Popen(contents, stdout=subprocess.PIPE) as unpacker,
+            tarfile.open(fileobj=unpacker.stdout, mode="r|") as archive,
+        ):
+            for member in archive:
+                path = PurePosixPath(member.name)
+                source = archive.extractfile(member) if member.isfile() else None
+                if source and path.name.startswith("vmlinuz-"):
+                    (unpacked / "vmlinuz").write_bytes(source.read())
+                elif source and path.suffix == ".ko":
+                    (unpacked / "modules" / path.name).write_bytes(source.read())
+        return unpacked.rename(cache_dir / package.name.partition("_")[0])
+
+
+def _download(folder: str) -> Path:
+    depends = _said("apt-cache", "depends", "linux-image-cloud-amd64", cwd=folder)
+    found = re.search(r"Depends: (linux-image-\S+)", depends)
+    if not found:
+        raise LabError("apt knows no kernel behind linux-image-cloud-amd64")
+    _said("apt-get", "download", found[1], cwd=folder)
+    return next(Path(folder).glob("*.deb"))
 
 
 def _said(*argv: str, cwd: str) -> str:
     done = subprocess.run(argv, capture_output=True, text=True, cwd=cwd, check=False)
     if done.returncode != 0:
-        raise LabError(
-            f"{' '.join(argv)}: {done.stderr.strip()}; if apt has no package lists: apt-get update"
-        )
+        raise LabError(f"{' '.join(argv)}: {done.stderr.strip()}")
     return done.stdout
 
 
 def _load_order(modules: Path) -> List[str]:
-    """File names of the modules in the order in which they can be loaded, from their own .modinfo."""
+    """File names of the modules, each after those that its .modinfo says it depends on."""
     files: Dict[str, Path] = {path.stem.replace("-", "_"): path for path in modules.glob("*.ko")}
     order: List[str] = []
     met: Set[str] = set()

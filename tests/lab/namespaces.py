@@ -1,8 +1,8 @@
 """Linux namespaces held by one process each, and the network between them.
 
-Nothing here has a name outside of its own namespace, so that any number of test runs can be under way at
-once. Each holder keeps one end of a pipe whose other end is in this process: when this process goes, however
-it goes, the holders go, and with them all their processes, mounts and network devices.
+Nothing here has a name outside of its own namespace, so that any number of test runs can be under
+way at once. Each holder reads a pipe whose other end is in this process: when this process goes,
+however it goes, the holders go, and with them all their processes, mounts and network devices.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
-#: What a process inside a host finds in its environment, beside what the caller gives. As at boot, not as in
-#: the caller's shell: above all no LIBVIRT_DEFAULT_URI.
+#: What a process inside a host finds in its environment, beside what the caller gives. As at boot,
+#: not as in the caller's shell: above all no LIBVIRT_DEFAULT_URI.
 ENVIRONMENT = {
     "HOME": "/root",
     "LC_ALL": "C.UTF-8",
@@ -62,14 +62,14 @@ class Namespaces:
 
         Args:
             kinds: options of unshare(1), such as "--net".
-            init: the command that holds them. It prints "up" when ready and ends when its input ends.
+            init: the command that holds them. It prints "up" when ready, ends when its input ends.
             log: receives the holder's standard error.
 
         Raises:
             LabError: it did not come up.
         """
         with log.open("ab") as errors:
-            # A session of its own: control-C is for the test run, which then takes this down in order.
+            # A session of its own: control-C is for the test run, which then ends this in order.
             self._holder = subprocess.Popen(
                 ["unshare", *kinds, "--", *init],
                 stdin=subprocess.PIPE,
@@ -160,7 +160,7 @@ class Namespaces:
 
 
 def end_group(process: subprocess.Popen[str]) -> None:
-    """Kill a command started by popen: nsenter and its child, which no signal to nsenter would reach."""
+    """Kill a command that popen started: nsenter and its child, which does not get its signals."""
     if process.poll() is None:
         os.killpg(process.pid, signal.SIGKILL)
 
@@ -172,8 +172,8 @@ class Network:
 
     def __init__(self, log: Path) -> None:
         """Make the switch; the holder's messages go to the log file."""
-        hold = "ip link add switch type bridge forward_delay 0 && ip link set switch up && echo up && cat"
-        self._switch = Namespaces(["--net"], ["sh", "-c", hold], log)
+        make = "ip link add switch type bridge forward_delay 0 && ip link set switch up"
+        self._switch = Namespaces(["--net"], ["sh", "-c", f"{make} && echo up && cat"], log)
 
     def __enter__(self) -> Self:
         return self
@@ -193,9 +193,13 @@ class Network:
     def plug(self, host_pid: int, number: int) -> str:
         """Give the network namespace of a process the address 10.99.0.NUMBER on eth0; return it."""
         address = f"{self.SUBNET}.{number}"
-        cable = ("type", "veth", "peer", "name", "eth0", "netns", str(host_pid))
-        self._in(self._switch.pid, "link", "add", f"port{number}", *cable)
-        self._in(self._switch.pid, "link", "set", f"port{number}", "master", "switch", "up")
+        port = f"port{number}"
+        # The kernel takes its time to remove the cable of a host that was switched off.
+        self._in(self._switch.pid, "link", "del", port, may_fail=True)
+        # Always the same hardware address, or the others would look for a rebooted host in vain.
+        peer = ("name", "eth0", "address", f"02:00:00:00:00:{number:02x}", "netns", str(host_pid))
+        self._in(self._switch.pid, "link", "add", port, "type", "veth", "peer", *peer)
+        self._in(self._switch.pid, "link", "set", port, "master", "switch", "up")
         self._in(host_pid, "addr", "add", f"{address}/24", "dev", "eth0")
         self._in(host_pid, "link", "set", "eth0", "up")
         return address
@@ -209,8 +213,8 @@ class Network:
         self._in(self._switch.pid, "link", "set", f"port{number}", "up")
 
     @staticmethod
-    def _in(pid: int, *args: str) -> None:
+    def _in(pid: int, *args: str, may_fail: bool = False) -> None:
         argv = ["nsenter", f"--target={pid}", "--net", "--", "ip", *args]
         done = subprocess.run(argv, capture_output=True, text=True, check=False)
-        if done.returncode != 0:
+        if done.returncode != 0 and not may_fail:
             raise LabError(f"{' '.join(argv)}: {done.stderr.strip()}")
