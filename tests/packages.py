@@ -1,0 +1,26 @@
+"""Installs the Debian packages of the tests: the agent's own, the laboratory's, the peers'."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from tests.lab.packages import LAB_PACKAGES, PackagesMissingError, ensure_packages
+
+TEST_PACKAGES = (
+    *LAB_PACKAGES,
+    "fence-agents",  # fence_rhevm, which checks our RHEV-M double
+    "iproute2",
+    "procps",
+    "python3-libvirt",
+    "python3-lxml",
+    "python3-requests",
+    "python3-venv",
+    "resource-agents",  # ocf:heartbeat:VirtualDomain, which we measure ourselves against
+)
+
+if __name__ == "__main__":
+    try:
+        ensure_packages(TEST_PACKAGES, Path("/tmp/kvmguest-test-packages.log"))
+    except PackagesMissingError as error:
+        sys.exit(f"tests/run: {error}")
