@@ -52,8 +52,11 @@ def call_within(seconds: float, what: str, function: Callable[[], T]) -> T:
     ``os._exit``, which does not wait for it.
 
     Raises:
-        Silent: no result within ``seconds``; ``what`` names the call in the message.
+        Silent: no result within ``seconds``; ``what`` names the call in the message. With no
+            seconds left the call is not even begun.
     """
+    if seconds <= 0:
+        raise Silent(f"{what}: no time left to ask")
     result: list[T] = []
     error: list[BaseException] = []
 
