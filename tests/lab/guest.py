@@ -73,8 +73,9 @@ def obedient(
         words: "deaf" ignores the power button; "writer" writes a heartbeat to the disk, see
             read_heartbeat.
         tag: a word it repeats in its ready line and its heartbeat; its name if empty.
-        load_mib: so much of its memory it writes over and over, so that a migration takes long.
-            Keep it well below memory_mib.
+        load_mib: so much of its memory it writes over and over, faster than any limited bandwidth
+            (virsh migrate-setspeed) takes it away; prints "guest: loaded" when it is at it. Keep it
+            well below memory_mib.
         cdrom: image of a CD, whose files it then prints on the console.
         disk: image of its disk.
         disk_format: raw or qcow2.

@@ -52,13 +52,11 @@ beat() {
     done
 }
 
-dirty() { # $1: so many MiB of memory, overwritten for ever with something that is not zero
+dirty() { # $1: so many MiB of memory, not zero, and overwritten for ever (with what was there)
     mount -t tmpfs -o size=90% tmpfs /mem
-    pass=0
-    while :; do
-        pass=$((pass + 1))
-        yes $pass | dd of=/mem/load bs=64k count=$(($1 * 16)) iflag=fullblock conv=notrunc 2>/dev/null
-    done
+    yes | dd of=/mem/load bs=64k count=$(($1 * 16)) iflag=fullblock 2>/dev/null
+    echo 'guest: loaded'
+    while :; do dd if=/mem/load of=/mem/load bs=1M conv=notrunc 2>/dev/null; done
 }
 
 for name in /sys/class/input/event*/device/name; do

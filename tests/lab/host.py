@@ -170,6 +170,11 @@ class Host:
             raise LabError(f"host {self.name} is switched off")
         return self._inside
 
+    @property
+    def is_on(self) -> bool:
+        """Whether it is switched on."""
+        return self._inside is not None
+
     def power_on(self) -> None:
         """Boot, with an empty /run; /etc and /var are as they were left."""
         run = self.directory / "run"

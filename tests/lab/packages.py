@@ -47,7 +47,7 @@ def ensure_packages(names: Iterable[str], log: Path) -> List[str]:
         log: file that receives what apt-get says; it is only made when something is installed.
 
     Raises:
-        PackagesMissingError: not root, no apt-get, or apt-get failed.
+        PackagesMissingError: we are not root, or apt-get failed.
     """
     missing = missing_packages(names)
     if not missing:
@@ -56,12 +56,11 @@ def ensure_packages(names: Iterable[str], log: Path) -> List[str]:
     if os.geteuid() != 0:
         raise PackagesMissingError(f"the laboratory needs packages; as root, run: {by_hand}")
     environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive", "LC_ALL": "C.UTF-8"}
-    steps = (
-        ["apt-get", "update"],
-        ["apt-get", "install", "--yes", "--no-install-recommends", *missing],
-    )
+    install = ["apt-get", "install", "--yes", "--no-install-recommends", *missing]
     with log.open("ab") as output:
-        for step in steps:
+        # An update that fails need not matter; if it does, the installation fails and says so.
+        # Another run may be installing just now: wait for it.
+        for step in (["apt-get", "update"], [*install, "--option=DPkg::Lock::Timeout=120"]):
             done = subprocess.run(
                 step,
                 env=environment,
@@ -70,9 +69,9 @@ def ensure_packages(names: Iterable[str], log: Path) -> List[str]:
                 stderr=subprocess.STDOUT,
                 check=False,
             )
-            if done.returncode != 0:
-                raise PackagesMissingError(
-                    f"{' '.join(step[:2])} failed with status {done.returncode}, see {log}; "
-                    f"then run: {by_hand}"
-                )
+    if done.returncode != 0:
+        raise PackagesMissingError(
+            f"apt-get failed with status {done.returncode}, see {log}; put right what it says, "
+            f"or run yourself: {by_hand}"
+        )
     return missing

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from xml.etree import ElementTree as ET
 
 import pytest
+from lxml import etree
 
 from tests.lab.guest import bare, obedient, read_heartbeat, wait_for_console
 from tests.lab.image import Image
@@ -15,12 +15,12 @@ IMAGE = Image(Path("/boot/a&b"), Path("/boot/i<d"))
 CONSOLE = Path('/tmp/it\'s "here"')
 
 
-def words_of(document: ET.Element) -> list[str]:
+def words_of(document: etree._Element) -> list[str]:
     return (document.findtext("os/cmdline") or "").split()
 
 
 def test_a_bare_guest_has_no_disk_and_no_kernel() -> None:
-    document = ET.fromstring(bare("g<1>"))
+    document = etree.fromstring(bare("g<1>"))
     assert document.get("type") == "qemu"
     assert document.findtext("name") == "g<1>"
     assert document.find("uuid") is None
@@ -29,7 +29,7 @@ def test_a_bare_guest_has_no_disk_and_no_kernel() -> None:
 
 
 def test_names_and_paths_are_quoted() -> None:
-    document = ET.fromstring(obedient("a&b", IMAGE, CONSOLE, uuid="u", disk=Path("/x'&\"y")))
+    document = etree.fromstring(obedient("a&b", IMAGE, CONSOLE, uuid="u", disk=Path("/x'&\"y")))
     assert document.findtext("name") == "a&b"
     assert document.findtext("uuid") == "u"
     assert document.findtext("os/kernel") == "/boot/a&b"
@@ -39,7 +39,7 @@ def test_names_and_paths_are_quoted() -> None:
 
 
 def test_a_plain_obedient_guest_does_nothing_but_obey() -> None:
-    document = ET.fromstring(obedient("g", IMAGE, CONSOLE))
+    document = etree.fromstring(obedient("g", IMAGE, CONSOLE))
     assert "tag=g" in words_of(document)
     assert not {"cd", "deaf", "writer"} & set(words_of(document))
     assert not [word for word in words_of(document) if word.startswith("load=")]
@@ -49,7 +49,7 @@ def test_a_plain_obedient_guest_does_nothing_but_obey() -> None:
 
 
 def test_every_wish_is_in_the_document() -> None:
-    document = ET.fromstring(
+    document = etree.fromstring(
         obedient(
             "g",
             IMAGE,
