@@ -10,7 +10,8 @@ All guests are emulated (TCG): /dev/kvm may be there and yet be useless inside a
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, NamedTuple, Optional, Sequence
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple
 from xml.sax.saxutils import escape, quoteattr
 
 from tests.lab.namespaces import LabError
@@ -52,8 +53,8 @@ def obedient(
     words: Sequence[str] = (),
     tag: str = "",
     load_mib: int = 0,
-    cdrom: Optional[Path] = None,
-    disk: Optional[Path] = None,
+    cdrom: Path | None = None,
+    disk: Path | None = None,
     disk_format: str = "raw",
     shareable: bool = False,
     panic: bool = False,
@@ -170,7 +171,7 @@ class Heartbeat(NamedTuple):
     foreign: int
 
 
-def read_heartbeat(disk: Path) -> Optional[Heartbeat]:
+def read_heartbeat(disk: Path) -> Heartbeat | None:
     """Return the last beat on a raw disk, None if nobody ever wrote one."""
     with disk.open("rb") as sectors:
         line = sectors.read(512).partition(b"\n")[0].strip(b"\0").decode()

@@ -1,7 +1,8 @@
 """Hosts of the laboratory: real libvirtd daemons, each alone in namespaces of its own.
 
 A host shares the machine's files, except that /etc is its own copy, and /var and /run are its own
-and begin empty. Hosts of one laboratory know each other by name, from /etc/hosts.
+and begin empty: what is to be run on a host must not lie there. Hosts of one laboratory know each
+other by name, from /etc/hosts.
 """
 
 from __future__ import annotations
@@ -13,10 +14,11 @@ import shutil
 import signal
 import tempfile
 import time
-import uuid
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, List, Mapping, Optional, Sequence, Type
+from typing import TYPE_CHECKING
 
+from tests.lab.host_files import configure_libvirt, furnish
 from tests.lab.namespaces import LabError, Namespaces, Network, is_alive, wait_until_gone
 
 if TYPE_CHECKING:
@@ -31,35 +33,6 @@ _INIT = Path(__file__).with_name("host_init.sh")
 
 #: The kernel's sockaddr_un has room for so many bytes and a zero byte.
 _LONGEST_SOCKET_PATH = 107
-
-_LIBVIRTD_CONF = """\
-host_uuid = "{host_uuid}"
-auth_unix_ro = "none"
-auth_unix_rw = "none"
-listen_tls = 0
-listen_tcp = 1
-listen_addr = "{address}"
-auth_tcp = "none"
-log_outputs = "3:file:/var/log/libvirt/libvirtd.log"
-"""
-
-# root: the disks lie in private directories. No cgroups, no security drivers: a host has neither.
-_QEMU_CONF = """\
-user = "root"
-group = "root"
-dynamic_ownership = 0
-remember_owner = 0
-stdio_handler = "file"
-namespaces = []
-cgroup_controllers = []
-security_driver = "none"
-migration_host = "{migration_address}"
-"""
-
-_LOCK_CONF = """\
-file_lockspace_dir = "{shared}/lockspace"
-require_lease_for_disks = 1
-"""
 
 
 class VirshError(LabError):
@@ -109,17 +82,22 @@ class Host:
         self.network = network
         self.address = f"{network.SUBNET}.{number}"
         self._lock_manager = lock_manager
-        self._inside: Optional[Namespaces] = None
+        self._inside: Namespaces | None = None
         self._socket = directory / "run/libvirt/libvirt-sock"
         self.uri = f"qemu+unix:///system?socket={self._socket}"
         self.peer_uri = f"qemu+tcp://{self.address}/system"
         _check_place(directory, self._socket)
         directory.mkdir(mode=0o755, parents=True)
         try:
-            _furnish(directory, shared)
+            furnish(directory, shared)
+            configure_libvirt(
+                directory / "etc/libvirt",
+                address=self.address,
+                migration_address=migration_address or self.address,
+                lockspace=shared / "lockspace" if lock_manager else None,
+            )
             with (shared / "hosts").open("a", encoding="ascii") as hosts:
                 hosts.write(f"{self.address} {name}\n")
-            self._configure(shared, migration_address or self.address)
             self.power_on()
         except BaseException:
             self.close()
@@ -130,32 +108,11 @@ class Host:
 
     def __exit__(
         self,
-        kind: Optional[Type[BaseException]],
-        error: Optional[BaseException],
-        trace: Optional[TracebackType],
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         self.close()
-
-    def _configure(self, shared: Path, migration_address: str) -> None:
-        etc = self.directory / "etc/libvirt"
-        for folder in (
-            "qemu",
-            "nwfilter",
-        ):  # the default network and filters: nobody asked for them
-            shutil.rmtree(etc / folder, ignore_errors=True)
-        values = {
-            "host_uuid": uuid.uuid4(),
-            "address": self.address,
-            "migration_address": migration_address,
-            "shared": shared,
-        }
-        qemu_conf = _QEMU_CONF.format(**values)
-        if self._lock_manager:
-            qemu_conf += 'lock_manager = "lockd"\n'
-            (etc / "qemu-lockd.conf").write_text(_LOCK_CONF.format(**values), encoding="utf-8")
-            (shared / "lockspace").mkdir(exist_ok=True)
-        (etc / "qemu.conf").write_text(qemu_conf, encoding="utf-8")
-        (etc / "libvirtd.conf").write_text(_LIBVIRTD_CONF.format(**values), encoding="utf-8")
 
     # Power
 
@@ -205,7 +162,7 @@ class Host:
     def run(
         self,
         argv: Sequence[str],
-        env: Optional[Mapping[str, str]] = None,
+        env: Mapping[str, str] | None = None,
         timeout: float = 60,
         stdin: str = "",
     ) -> subprocess.CompletedProcess[str]:
@@ -213,7 +170,7 @@ class Host:
         return self.inside.run(argv, env, timeout, stdin)
 
     def popen(
-        self, argv: Sequence[str], env: Optional[Mapping[str, str]] = None, **options: object
+        self, argv: Sequence[str], env: Mapping[str, str] | None = None, **options: object
     ) -> subprocess.Popen[str]:
         """Start a command on the host; see Namespaces.popen and namespaces.end_group."""
         return self.inside.popen(argv, env, **options)
@@ -332,10 +289,10 @@ class Lab:
         """
         # Made anew, so that no two runs meet and nothing of the caller's is removed at the end.
         made = Path(tempfile.mkdtemp(prefix=f"new-{_PREFIX}", dir=parent))
-        self._lock: Optional[int] = _locked(made)
+        self._lock: int | None = _locked(made)
         self.directory = made.rename(parent / made.name[len("new-") :])
         self.shared = self.directory / "shared"
-        self.hosts: List[Host] = []
+        self.hosts: list[Host] = []
         atexit.register(self.close)
         self.shared.mkdir()
         (self.shared / "hosts").write_text("127.0.0.1 localhost\n", encoding="ascii")
@@ -350,9 +307,9 @@ class Lab:
 
     def __exit__(
         self,
-        kind: Optional[Type[BaseException]],
-        error: Optional[BaseException],
-        trace: Optional[TracebackType],
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         self.close()
 
@@ -384,7 +341,7 @@ class Lab:
         atexit.unregister(self.close)
 
 
-def remove_leftovers(parent: Path = _TMP) -> List[Path]:
+def remove_leftovers(parent: Path = _TMP) -> list[Path]:
     """Remove the directories of laboratories whose run was killed, and return them.
 
     Their processes, mounts and networks are gone already: those end with the run.
@@ -422,17 +379,6 @@ def _check_place(directory: Path, socket: Path) -> None:
         raise LabError(f"{directory}: hosts have a /{hidden[0]} of their own and would not see it")
     if len(os.fsencode(str(socket))) > _LONGEST_SOCKET_PATH:
         raise LabError(f"{socket}: too long for a socket; make the laboratory in /tmp")
-
-
-def _furnish(directory: Path, shared: Path) -> None:
-    """Make the directories that become the host's /etc and /var."""
-    shutil.copytree("/etc", directory / "etc", symlinks=True)
-    (directory / "etc/hosts").unlink(missing_ok=True)
-    (directory / "etc/hosts").symlink_to(shared / "hosts")
-    for folder in ("lib/libvirt", "cache/libvirt", "log/libvirt", "tmp"):
-        (directory / "var" / folder).mkdir(parents=True)
-    (directory / "var/run").symlink_to("/run")
-    (directory / "var/lock").symlink_to("/run/lock")
 
 
 def _kill(pid: int) -> None:

@@ -11,7 +11,7 @@ import subprocess
 import tarfile
 import tempfile
 from pathlib import Path, PurePosixPath
-from typing import Dict, List, NamedTuple, Optional, Set
+from typing import NamedTuple
 
 from tests.lab.namespaces import LabError
 
@@ -40,17 +40,17 @@ class Image(NamedTuple):
     initramfs: Path
 
 
-def build_image(cache_dir: Optional[Path] = None) -> Image:
+def build_image(cache_dir: Path | None = None) -> Image:
     """Make the image, or find it made; safe when several processes do it at once.
 
     Args:
         cache_dir: keeps the kernel (whichever version was current when it was fetched) and the
-            images; ~/.cache/kvmguest-lab if None. Not under /var: hosts have their own.
+            images; tests/.cache if None. Not under /var: hosts have their own.
 
     Raises:
         LabError: apt could not fetch the kernel package.
     """
-    cache_dir = cache_dir or Path.home() / ".cache/kvmguest-lab"
+    cache_dir = cache_dir or Path(__file__).resolve().parents[1] / ".cache"
     cache_dir.mkdir(parents=True, exist_ok=True)
     with (cache_dir / "lock").open("w", encoding="ascii") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -62,7 +62,7 @@ def build_image(cache_dir: Optional[Path] = None) -> Image:
     return Image(kernel / "vmlinuz", initramfs)
 
 
-def _cached_kernel(cache_dir: Path) -> Optional[Path]:
+def _cached_kernel(cache_dir: Path) -> Path | None:
     return max(cache_dir.glob("linux-image-*"), default=None)
 
 
@@ -107,11 +107,11 @@ def _said(*argv: str, cwd: str) -> str:
     return done.stdout
 
 
-def _load_order(modules: Path) -> List[str]:
+def _load_order(modules: Path) -> list[str]:
     """File names of the modules, each after those that its .modinfo says it depends on."""
-    files: Dict[str, Path] = {path.stem.replace("-", "_"): path for path in modules.glob("*.ko")}
-    order: List[str] = []
-    met: Set[str] = set()
+    files: dict[str, Path] = {path.stem.replace("-", "_"): path for path in modules.glob("*.ko")}
+    order: list[str] = []
+    met: set[str] = set()
 
     def add(name: str) -> None:
         if name in met:

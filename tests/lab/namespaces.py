@@ -11,8 +11,9 @@ import os
 import signal
 import subprocess
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Mapping, Optional, Sequence, Type
+from typing import IO, TYPE_CHECKING
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -86,12 +87,11 @@ class Namespaces:
                 self.close()
                 said = log.read_text(encoding="utf-8", errors="replace").strip()
                 raise LabError(f"namespaces were not made (are you root?): {said[-2000:]}")
-        children = Path(f"/proc/{self._holder.pid}/task/{self._holder.pid}/children").read_text(
-            encoding="ascii"
-        )
-        forked = "--fork" in kinds
         #: The holder's process id, as seen from outside.
-        self.pid = int(children.split()[0]) if forked else self._holder.pid
+        self.pid = self._holder.pid
+        if "--fork" in kinds:  # then it is unshare's only child
+            children = Path(f"/proc/{self.pid}/task/{self.pid}/children")
+            self.pid = int(children.read_text(encoding="ascii"))
 
     def close(self) -> None:
         """End the holder and all that runs in its pid namespace; returns when that is done."""
@@ -110,7 +110,7 @@ class Namespaces:
     def popen(
         self,
         argv: Sequence[str],
-        env: Optional[Mapping[str, str]] = None,
+        env: Mapping[str, str] | None = None,
         **options: object,
     ) -> subprocess.Popen[str]:
         """Start a command inside; see end_group for how to end it early."""
@@ -125,7 +125,7 @@ class Namespaces:
     def run(
         self,
         argv: Sequence[str],
-        env: Optional[Mapping[str, str]] = None,
+        env: Mapping[str, str] | None = None,
         timeout: float = 60,
         stdin: str = "",
     ) -> subprocess.CompletedProcess[str]:
@@ -143,7 +143,7 @@ class Namespaces:
                 raise
         return subprocess.CompletedProcess(list(argv), process.returncode, out, err)
 
-    def outer_pid(self, inner_pid: int) -> Optional[int]:
+    def outer_pid(self, inner_pid: int) -> int | None:
         """Translate a process id of inside to the one it has outside; None if it is not there."""
         mine = Path(f"/proc/{self.pid}/ns/pid").readlink()
         for entry in Path("/proc").glob("[0-9]*"):
@@ -160,9 +160,11 @@ class Namespaces:
 
 
 def end_group(process: subprocess.Popen[str]) -> None:
-    """Kill a command that popen started: nsenter and its child, which does not get its signals."""
-    if process.poll() is None:
-        os.killpg(process.pid, signal.SIGKILL)
+    """Kill a command that popen started, and all it started; a signal to nsenter would not.
+
+    It must not have been waited for yet: until then nobody else can get the group's number.
+    """
+    os.killpg(process.pid, signal.SIGKILL)
 
 
 class Network:
@@ -180,9 +182,9 @@ class Network:
 
     def __exit__(
         self,
-        kind: Optional[Type[BaseException]],
-        error: Optional[BaseException],
-        trace: Optional[TracebackType],
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         self.close()
 

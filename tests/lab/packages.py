@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import subprocess
-from typing import TYPE_CHECKING, Iterable, List
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -27,7 +28,7 @@ class PackagesMissingError(RuntimeError):
     """Packages are missing and could not be installed; the message says what to do."""
 
 
-def missing_packages(names: Iterable[str]) -> List[str]:
+def missing_packages(names: Iterable[str]) -> list[str]:
     """Those of the packages that dpkg does not have fully installed."""
     wanted = list(names)
     query = ["dpkg-query", "--show", "--showformat=${Package} ${db:Status-Status}\n", *wanted]
@@ -39,7 +40,7 @@ def missing_packages(names: Iterable[str]) -> List[str]:
     return [name for name in wanted if name not in installed]
 
 
-def ensure_packages(names: Iterable[str], log: Path) -> List[str]:
+def ensure_packages(names: Iterable[str], log: Path) -> list[str]:
     """Install those packages that are missing, and return their names.
 
     Args:
