@@ -16,6 +16,7 @@ TEST_PACKAGES = (
     "python3-lxml",
     "python3-requests",
     "python3-venv",
+    "xorriso",
     "resource-agents",  # ocf:heartbeat:VirtualDomain, which we measure ourselves against
 )
 
