@@ -31,7 +31,8 @@ def read(path: str, guest: str) -> str:
         raise OperationFailed(f"{path} is no XML document: {error}") from error
     if root.getroottree().docinfo.internalDTD is not None:
         raise OperationFailed(f"{path} has a DTD, which no domain document has")
-    name = (root.findtext("name") or "").strip()
+    # As libvirt reads it, blanks and all: read otherwise, a guest would start under another name.
+    name = root.xpath("string(name)")
     if root.tag != "domain" or name != guest:
         raise OperationFailed(f"{path} describes <{root.tag}> {name!r}, not the domain {guest!r}")
     return etree.tostring(root, encoding="unicode")
