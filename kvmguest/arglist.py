@@ -98,7 +98,10 @@ def parse(resource: str, arguments: Sequence[str]) -> GuestConfig:
     complaints: list[str] = []
     if not resource.strip():
         complaints.append("the resource name is empty: the first argument must be the resource")
-    is_tuples = not arguments or arguments[0] in DEFAULTS or "GuestName" in arguments
+    # AEPTimeout only comes with tuples: without this, a list that lacks GuestName would be read by
+    # position and name a guest "AEPTimeout", which is nowhere and so OFFLINE.
+    names_of_tuples = {"GuestName", "AEPTimeout", *arguments[:1]} & {*DEFAULTS, "AEPTimeout"}
+    is_tuples = not arguments or not names_of_tuples.isdisjoint(arguments)
     given = (_walk_tuples if is_tuples else _walk_positions)(arguments, complaints)
     scalars, associations = _fill_defaults(given, complaints)
     take = _Converter(complaints)
