@@ -37,7 +37,7 @@ class Log:
     """Messages of one run of one entry point, in VCS's severities."""
 
     def __init__(self, resource: str, verb: str, env: Mapping[str, str], script: str) -> None:
-        self._resource = resource
+        self._resource = _plain(resource)
         self._verb = verb
         self._script = script
         self._bin = vcs_bin(env)
@@ -69,8 +69,7 @@ class Log:
             print(text, file=sys.stderr)  # noqa: T201 - a terminal, or asked for
 
     def _write(self, severity: str, text: str) -> None:
-        line = " ".join(text.split()).encode(errors="backslashreplace")[:MAX_BYTES]
-        text = line.decode(errors="ignore")
+        text = _plain(text).encode()[:MAX_BYTES].decode(errors="ignore")
         self.show(f"{_SEVERITY.get(severity, severity)}: {text}")
         if not self._tell_vcs(severity, text):
             import syslog  # noqa: PLC0415 - rarely needed
@@ -104,6 +103,12 @@ class Log:
             return False
         self._is_helper_usable = _run_briefly(command)
         return self._is_helper_usable
+
+
+def _plain(text: str) -> str:
+    """One line without control characters; bytes that were no text are spelt out."""
+    text = text.encode(errors="backslashreplace").decode()
+    return " ".join("".join(c if c.isprintable() else " " for c in text).split())
 
 
 def _run_briefly(command: list[str]) -> bool:
