@@ -37,7 +37,7 @@ class StateDir:
             with open(handle, "w", encoding="utf-8") as file:
                 file.write(text)
             os.replace(beside, self._file(name))
-        except OSError:
+        except (OSError, UnicodeEncodeError):
             self._remove(beside)
             return False
         return True
