@@ -89,7 +89,7 @@ def migration_target(others: Mapping[str, Sequence[str]]) -> str:
         key, equals, name = value.partition("=")
         if equals and key.strip() == "TargetHost":
             return name.strip()
-    return values[0] if len(values) == 1 else ""
+    return values[0] if len(values) == 1 and values != ["TargetHost"] else ""
 
 
 def vcs_bin(env: Mapping[str, str]) -> str:
