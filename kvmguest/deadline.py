@@ -12,6 +12,7 @@ T = TypeVar("T")
 
 _RESERVE_MIN_S = 5.0
 _RESERVE_SHARE = 0.1
+_LAST_LOOK_S = 1.0
 
 
 class Deadline:
@@ -21,19 +22,25 @@ class Deadline:
     a tenth, but never more than half), which pays for the last log line and the exit.
     """
 
-    def __init__(self, limit_s: float, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock = clock
+    def __init__(
+        self,
+        limit_s: float,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self.clock = clock
+        self._sleep = sleep
         self.limit_s = limit_s
         self.reserve_s = min(max(_RESERVE_MIN_S, limit_s * _RESERVE_SHARE), limit_s / 2)
         self._end = clock() + limit_s - self.reserve_s
 
     def remaining(self) -> float:
         """Seconds left to work, never negative."""
-        return max(0.0, self._end - self._clock())
+        return max(0.0, self._end - self.clock())
 
     def remaining_hard(self) -> float:
         """Seconds after which the process must end, whatever it is doing: half the reserve."""
-        return max(0.0, self._end + self.reserve_s / 2 - self._clock())
+        return max(0.0, self._end + self.reserve_s / 2 - self.clock())
 
     def slice(self, seconds: float) -> float:
         """At most ``seconds`` of what is left."""
@@ -41,7 +48,12 @@ class Deadline:
 
     def sleep(self, seconds: float) -> None:
         """Sleep that long, but not past the end."""
-        time.sleep(self.slice(seconds))
+        self._sleep(self.slice(seconds))
+
+    def poll(self, until: Callable[[], T | None], seconds: float) -> T | None:
+        """``poll`` for that long, but leave time to look once more before the end."""
+        seconds = min(seconds, self.remaining() - _LAST_LOOK_S)
+        return poll(until, seconds, clock=self.clock, sleep=self._sleep)
 
 
 def call_within(seconds: float, what: str, function: Callable[[], T]) -> T:

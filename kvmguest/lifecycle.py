@@ -6,12 +6,11 @@ looked at again: the verdict comes from what is seen, never from what a command 
 
 from __future__ import annotations
 
-import time
 from typing import Callable, NamedTuple
 
 from kvmguest.arglist import GuestConfig
 from kvmguest.backend import Backend
-from kvmguest.deadline import Deadline, poll
+from kvmguest.deadline import Deadline
 from kvmguest.errors import BackendError, RunsElsewhere
 from kvmguest.log import Log
 from kvmguest.states import GONE, Condition, Verdict
@@ -37,7 +36,7 @@ def online(run: Run) -> int:
     A guest on its way down is waited for. A failed start is logged and returns 0 seconds: the
     monitor that follows tells VCS the truth.
     """
-    seen = poll(lambda: _unless(run, Condition.STOPPING), run.deadline.remaining())
+    seen = run.deadline.poll(lambda: _unless(run, Condition.STOPPING), run.deadline.remaining())
     if seen is None:
         run.log.error(f"{run.config.guest}: not started: it is still on its way down")
         return 0
@@ -85,11 +84,11 @@ def offline(run: Run) -> None:
         clean(run)
         return
     wait_s = run.deadline.slice(run.config.delay_after_offline_s)
-    start = time.monotonic()
+    start = run.deadline.clock()
     for until_s in (wait_s / 2, wait_s):
         if complaint := _ask_to_shut_down(run):
             run.log.warning(f"{run.config.guest}: {complaint}")
-        down = poll(lambda: _if_gone(run), start + until_s - time.monotonic())
+        down = run.deadline.poll(lambda: _if_gone(run), start + until_s - run.deadline.clock())
         if down:
             run.log.info(f"shut down; {down.sentence}")
             return
@@ -107,7 +106,7 @@ def clean(run: Run) -> bool:
         run.log.info(f"{seen.sentence}. It does not run here, nothing to clean")
         return True
     complaint = _try(run.backend.destroy)
-    gone = poll(lambda: _if_gone(run), run.deadline.remaining())
+    gone = run.deadline.poll(lambda: _if_gone(run), run.deadline.remaining())
     if gone is None:
         why = complaint or "had no effect"
         run.log.error(f"{run.config.guest}: destroy {why}; {run.backend.look().sentence}")
