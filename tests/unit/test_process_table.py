@@ -1,0 +1,124 @@
+"""Command lines as libvirt 3 to 9 writes them, in a /proc of our own; one real process."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from kvmguest.deadline import poll
+from kvmguest.process_table import find_qemu
+
+QEMU = "/usr/bin/qemu-system-x86_64"
+
+
+@pytest.fixture
+def proc(tmp_path: Path) -> Path:
+    (tmp_path / "self").mkdir()
+    (tmp_path / "meminfo").write_text("")
+    return tmp_path
+
+
+def add(proc: Path, pid: int, *words: str) -> None:
+    (proc / str(pid)).mkdir()
+    line = b"".join(os.fsencode(word) + b"\0" for word in words)
+    (proc / str(pid) / "cmdline").write_bytes(line)
+
+
+def pid_of(guest: str, proc: Path) -> int | None:
+    qemu = find_qemu(guest, str(proc))
+    return qemu.pid if qemu else None
+
+
+@pytest.mark.parametrize(
+    ("program", "option"),
+    [
+        (QEMU, "guest=web,debug-threads=on"),
+        (QEMU, "guest=web"),
+        (QEMU, "web"),
+        (QEMU, "web,process=qemu:web"),
+        ("/usr/libexec/qemu-kvm", "guest=web,debug-threads=on"),
+        ("/usr/bin/kvm", "web"),
+        ("qemu-system-aarch64", "guest=web"),
+    ],
+)
+def test_the_guests_process_is_found(proc: Path, program: str, option: str) -> None:
+    add(proc, 12, program, "-name", option, "-S")
+    assert pid_of("web", proc) == 12
+
+
+@pytest.mark.parametrize("running", ["web1", "we", "myweb", "WEB", "web.", "web ", "guest=web1"])
+def test_not_another_guests_process(proc: Path, running: str) -> None:
+    add(proc, 12, QEMU, "-name", f"guest={running},debug-threads=on")
+    assert pid_of("web", proc) is None
+
+
+@pytest.mark.parametrize("pattern", ["p.1", "pt*", "^pt1$", "pt[0-9]", ".*", ""])
+def test_a_name_is_no_pattern(proc: Path, pattern: str) -> None:
+    """Measured with VirtualDomain: p.1 is configured, pt1 runs, and it says "running"."""
+    add(proc, 12, QEMU, "-name", "guest=pt1,debug-threads=on")
+    assert pid_of(pattern, proc) is None
+
+
+@pytest.mark.parametrize("name", ["a,b", "a,,b", ",", "a b", "guest=web", "wéb", "-name", "a=b"])
+def test_odd_names(proc: Path, name: str) -> None:
+    add(proc, 12, QEMU, "-name", f"guest={name.replace(',', ',,')},debug-threads=on")
+    assert pid_of(name, proc) == 12
+    assert pid_of(name.partition(",")[0] + "x", proc) is None
+
+
+def test_a_comma_does_not_cut_a_name(proc: Path) -> None:
+    add(proc, 12, QEMU, "-name", "guest=a,,b,debug-threads=on")
+    assert pid_of("a", proc) is None
+
+
+def test_bytes_that_are_no_text(proc: Path) -> None:
+    add(proc, 12, QEMU, "-name", "guest=\udcff,debug-threads=on")
+    assert pid_of("\udcff", proc) == 12
+    assert pid_of("web", proc) is None
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        (),
+        ("",),
+        ("/usr/bin/vim", "-name", "guest=web"),
+        ("/usr/bin/grep", "qemu-system-x86_64", "-name", "web"),
+        (QEMU, "-name"),
+        (QEMU, "web"),
+        (QEMU, "-device", "-name=guest=web"),
+    ],
+)
+def test_what_is_no_qemu_of_the_guest(proc: Path, words: tuple[str, ...]) -> None:
+    add(proc, 12, *words)
+    assert pid_of("web", proc) is None
+
+
+def test_a_zombie_or_a_process_that_just_ended(proc: Path) -> None:
+    (proc / "12").mkdir()
+    (proc / "12" / "cmdline").write_bytes(b"")
+    (proc / "13").mkdir()
+    add(proc, 14, QEMU, "-name", "guest=web")
+    assert pid_of("web", proc) == 14
+
+
+@pytest.mark.parametrize(("words", "is_incoming"), [((), False), (("-incoming", "defer"), True)])
+def test_a_receiver_of_a_migration(proc: Path, words: tuple[str, ...], is_incoming: bool) -> None:
+    add(proc, 12, QEMU, "-name", "guest=web", *words)
+    qemu = find_qemu("web", str(proc))
+    assert qemu is not None
+    assert qemu.is_incoming is is_incoming
+
+
+def test_the_real_process_table() -> None:
+    arguments = ["qemu-of-a-test", "-c", "read line", "sh", "-name", "guest=not a guest,x=y"]
+    with subprocess.Popen(arguments, executable="/bin/bash", stdin=subprocess.PIPE) as process:
+        # The kernel fills in a new process's command line a moment after it was started.
+        found = poll(lambda: find_qemu("not a guest"), 5, every_s=0.01)
+        process.communicate(b"\n")
+    assert found is not None
+    assert found.pid == process.pid
+    assert find_qemu("not a guest") is None
