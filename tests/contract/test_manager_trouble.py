@@ -1,0 +1,238 @@
+"""The manager's double: migration, permissions, hosts that die, fencing, engine restarts."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.contract.engine_client import Client, detail, host_id, status
+from tests.doubles.manager import Manager
+
+NO = "Cannot migrate VM. "
+
+
+def to(m: Manager, name: str) -> str:
+    return f'<host id="{m.host(name).id}"/>'
+
+
+def test_migration_hands_over_and_arrives() -> None:
+    with Manager("3.6", hosts=["h1", "h2"], scale=0) as m, Client(m) as c:
+        m.add_vm("g1", "up", "h1")
+        reply = c.act("g1", "migrate", to(m, "h2"))
+        assert reply.status_code == 200
+        assert to(m, "h2") in reply.text.replace(" />", "/>")  # what was sent is echoed
+        seen = []
+        for _ in range(25):
+            seen.append((status(c.vm("g1")), m.world.hosts[host_id(c.vm("g1")) or ""].name))
+            m.advance(1)
+        course = [("migrating", "h1"), ("migrating", "h2"), ("up", "h2")]
+        assert list(dict.fromkeys(seen)) == course
+        assert m.split_brains == []
+
+
+def test_migration_that_fails_or_is_cancelled_stays() -> None:
+    with Manager("4.4", hosts=["h1", "h2"], scale=0) as m, Client(m) as c:
+        m.add_vm("g1", "up", "h1", migration_fails=True)
+        assert c.act("g1", "cancelmigration").status_code == 409
+        for order in ("", "cancelmigration"):
+            c.act("g1", "migrate")
+            m.advance(5)
+            assert m.vm("g1").status == "migrating"
+            if order:
+                assert c.act("g1", order).status_code == 200
+            m.advance(6)
+            assert (m.vm("g1").status, m.vm("g1").host) == ("up", m.host("h1"))
+
+
+@pytest.mark.parametrize(
+    ("fields", "target", "text"),
+    [
+        ({"affinity": "pinned"}, "h2", NO + "VM is pinned to Host."),
+        (
+            {"affinity": "user_migratable"},
+            "h2",
+            NO + "VM is non migratable and user did not specify the force-migration flag",
+        ),
+        ({"status": "migrating"}, "h2", NO + "VM migration is in progress"),
+        ({"status": "powering_down"}, "h2", NO + "VM is not running."),
+        (
+            {"status": "paused", "status_detail": "eio"},
+            "h2",
+            "Migrating a VM in paused status due to I/O error is not supported.",
+        ),
+        ({}, "h1", NO + "source and destination is the same."),
+        ({}, "h3", NO + "Operation can be performed only when Host status is Up."),
+        ({"backup_running": True}, "h2", NO + "The VM is during a backup operation."),
+    ],
+)
+def test_migration_is_refused(fields: dict[str, object], target: str, text: str) -> None:
+    with Manager("4.4", hosts=["h1", "h2", "h3"], scale=0) as m, Client(m) as c:
+        m.add_vm("g1", "up", "h1")
+        m.host("h3").status = "maintenance"
+        for name, value in fields.items():
+            setattr(m.vm("g1"), name, value)
+        reply = c.act("g1", "migrate", to(m, target))
+        assert (reply.status_code, detail(reply)) == (409, f"[{text}]")
+        assert m.vm("g1").host is m.host("h1")
+
+
+def test_migration_to_another_cluster_is_refused() -> None:
+    with Manager("4.4", hosts=["h1"], scale=0) as m, Client(m) as c:
+        m.add_host("far", cluster="c2")
+        m.add_vm("g1", "up", "h1")
+        assert "only between Hosts in the same Cluster" in detail(
+            c.act("g1", "migrate", to(m, "far"))
+        )
+        assert "no host that satisfies" in detail(c.act("g1", "migrate"))
+        assert c.act("g1", "migrate", "<host><name>nobody</name></host>").status_code == 404
+
+
+def test_a_destination_that_dies_at_the_hand_over_leaves_an_unknown_vm() -> None:
+    with Manager("4.4", hosts=["h1", "h2"], scale=0) as m, Client(m) as c:
+        m.add_vm("g1", "up", "h1")
+        c.act("g1", "migrate", to(m, "h2"))
+        m.host("h2").cut_off()
+        m.advance(20)
+        assert (m.vm("g1").status, m.vm("g1").host) == ("unknown", m.host("h2"))
+        m.host("h2").recover()
+        m.advance(5)
+        assert m.vm("g1").status == "up"
+
+
+@pytest.mark.parametrize(
+    ("role", "start", "start_here", "put", "migrate", "fence"),
+    [
+        ("SuperUser", 200, 200, 200, 200, 409),
+        ("ClusterAdmin", 200, 200, 200, 200, 409),
+        ("UserVmManager", 200, 403, 200, 200, 403),
+        ("UserRole", 200, 403, 403, 403, 403),
+        ("ReadOnlyAdmin", 403, 403, 403, 403, 403),
+    ],
+)
+def test_what_a_role_may_do(
+    role: str, start: int, start_here: int, put: int, migrate: int, fence: int
+) -> None:
+    joe = ("joe@internal", "joe")
+    with Manager("4.4", hosts=["h1", "h2"], vms=["g1"], scale=0) as m, Client(m, user=joe) as c:
+        m.add_user(*joe, role)
+        here = f"<vm><placement_policy><hosts>{to(m, 'h1')}</hosts></placement_policy></vm>"
+        assert c.act("g1", "start", here).status_code == start_here
+        m.put("g1", "down")
+        assert c.act("g1", "start").status_code == start
+        m.put("g1", "up", "h1")
+        assert c.put("g1", "<comment>x</comment>").status_code == put
+        assert c.act("g1", "migrate").status_code == migrate
+        refused = c.fence("h2", "manual")
+        assert refused.status_code == fence
+        if fence == 403:
+            assert detail(refused) == "[User is not authorized to perform this action.]"
+
+
+# Hosts
+
+
+def test_a_dead_host_is_noticed_late() -> None:
+    with Manager("4.4", hosts=["h1", "h2"], scale=0) as m, Client(m) as c:
+        m.add_vm("g1", "up", "h1")
+        m.host("h1").die()
+        m.advance(60)
+        assert (m.host("h1").status, m.vm("g1").status) == ("connecting", "up")
+        assert c.act("g1", "stop").status_code == 400  # nobody there to tell
+        m.advance(1)
+        assert (m.host("h1").status, m.vm("g1").status) == ("non_responsive", "unknown")
+        assert host_id(c.vm("g1")) == m.host("h1").id
+        m.host("h1").recover()
+        m.advance(5)
+        assert (m.host("h1").status, m.vm("g1").status) == ("up", "down")
+
+
+def test_a_host_that_was_only_cut_off_brings_its_vms_back() -> None:
+    with Manager("4.4", hosts=["h1", "h2"], scale=0) as m, Client(m) as c:
+        m.add_vm("g1", "up", "h1")
+        m.host("h1").cut_off()
+        m.advance(61)
+        assert m.vm("g1").status == "unknown"
+        assert c.act("g1", "start").status_code == 409
+        m.host("h1").recover()
+        m.advance(5)
+        assert (m.vm("g1").status, m.vm("g1").host) == ("up", m.host("h1"))
+        # 'Host has been rebooted' about a host that lives
+        m.host("h1").cut_off()
+        m.advance(61)
+        assert c.fence("h1", "manual").status_code == 200
+        assert m.vm("g1").status == "down"
+        c.act("g1", "start")
+        assert m.split_brains == ["g1 on h2 and h1"]
+
+
+@pytest.mark.parametrize(
+    ("profile", "word", "code", "cleared"),
+    [
+        ("4.4", "up", 409, False),
+        ("4.4", "initializing", 409, False),
+        ("4.4", "connecting", 200, False),
+        ("4.4", "non_operational", 200, False),
+        ("4.4", "maintenance", 200, False),
+        ("4.4", "non_responsive", 200, True),
+        ("4.4", "reboot", 200, True),
+        ("4.4", "kdumping", 200, True),
+        ("3.1", "connecting", 400, False),
+        ("3.1", "reboot", 200, False),
+        ("3.1", "non_responsive", 200, True),
+    ],
+)
+def test_manual_fence_says_complete_and_may_clear_nothing(
+    profile: str, word: str, code: int, cleared: bool
+) -> None:
+    with Manager(profile, hosts=["h1", "h2"], scale=0) as m, Client(m) as c:
+        m.add_vm("g1", "unknown", "h1")
+        m.host("h1").status = word
+        reply = c.fence("h1", "manual")
+        assert (reply.status_code, "complete" in reply.text) == (code, code == 200)
+        assert m.vm("g1").status == ("down" if cleared else "unknown")
+
+
+def test_manual_fence_restarts_highly_available_vms_and_spares_the_spm() -> None:
+    with Manager("4.4", hosts=["h1", "h2"], scale=0) as m, Client(m) as c:
+        m.add_vm("g1", "up", "h1", high_availability=True)
+        m.host("h1").die()
+        m.advance(61)
+        m.host("h1").is_spm = True
+        assert c.fence("h1", "manual").status_code == 409
+        m.world.data_center_status = "non_responsive"
+        assert c.fence("h1", "manual").status_code == 200
+        assert (m.vm("g1").status, m.vm("g1").host) == ("wait_for_launch", m.host("h2"))
+        assert m.split_brains == []
+
+
+def test_fence_needs_a_type_and_power_management() -> None:
+    with Manager("4.4", hosts=["h1"], scale=0) as m, Client(m) as c:
+        reply = c.send("POST", f"/hosts/{m.host('h1').id}/fence", "<action/>")
+        assert (reply.status_code, detail(reply)) == (400, "Action [fenceType] required for fence")
+        reply = c.fence("h1", "status")
+        assert (reply.status_code, "<status>failed</status>" in reply.text) == (200, True)
+        assert c.fence("h1", "restart").status_code == 409
+        m.host("h1").has_power_management = True
+        assert "<status>on</status>" in c.fence("h1", "status").text
+
+
+# The engine
+
+
+def test_an_engine_restart_loses_sessions_and_hides_hosts_for_a_while() -> None:
+    with Manager("4.4", hosts=["h1"], scale=0) as m, Client(m) as c:
+        m.add_vm("g1", "up", "h1")
+        c.get("", Prefer="persistent-auth")
+        m.restart_engine(down_s=20, deploying_s=10)
+        down = c.get()
+        assert (down.status_code, "text/html" in down.headers["Content-Type"]) == (503, True)
+        assert c.get("/ovirt-engine/services/health").status_code == 503
+        m.advance(20)
+        deploying = c.get(f"/vms/{m.vm('g1').id}")
+        assert (deploying.status_code, deploying.content != b"") == (404, True)
+        m.advance(10)
+        c.session.auth = None
+        assert c.get("", Prefer="persistent-auth").status_code == 401
+        c.session.auth = (m.user_name, m.password)
+        assert (m.host("h1").status, status(c.vm("g1"))) == ("connecting", "up")
+        m.advance(5)
+        assert m.host("h1").status == "up"
