@@ -7,7 +7,6 @@ import pytest
 from tests.contract.engine_client import Client, detail, host_id, status
 from tests.doubles.manager import Manager
 
-ON_H1 = '<vm><placement_policy>{}<host name=""><name>h1</name></host>{}</placement_policy></vm>'
 RUNS = "Cannot run VM because the VM is in {} status."
 NOT_RUNNING = "[Cannot stop VM. VM is not running.]"
 SAVING = "[Cannot stop VM. VM is in saving/restoring state. Please try again later.]"

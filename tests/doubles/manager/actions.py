@@ -60,6 +60,10 @@ def perform(command: Command, verb: str) -> Outcome:
         raise NotFound
     if not command.user.may(group) or not command.user.sees(command.vm.name):
         raise not_authorized()
+    if command.world.in_maintenance:
+        raise Refused(
+            CONFLICT, "Engine is running in Maintenance mode and is not accepting commands."
+        )
     for name in ("async", "force", "pause", "use_cloud_init", "use_sysprep", "volatile"):
         bodies.boolean(command.body, name)
     do(command)
@@ -235,13 +239,14 @@ def _note_reason(command: Command) -> None:
 
 
 def _shutdown(command: Command) -> None:
-    """Graceful only where the guest is up and can hear; anything else is a power-off."""
+    """Graceful only where the guest is up (4.4: or leaving) and can hear; else a power-off."""
     vm = command.vm
     if not _checked_stop(command):
         return
     _note_reason(command)
     hears = vm.has_acpi or vm.has_agent
-    if vm.status == "up" and hears:
+    asked = {"up", "migrating"} if command.profile.takes_reason_and_force else {"up"}
+    if vm.status in asked and hears:
         course.shut_down(command.world, vm)
     else:
         course.power_off(command.world, vm)

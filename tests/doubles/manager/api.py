@@ -113,7 +113,7 @@ class Api:
 
     def _admitted(self, request: Request, place: Place, admission: Admission) -> Reply:
         documents = self._documents(place)
-        media = _media_type(request)
+        media = _media_type(request, place.version)
         if not media:
             return Reply(406)
         try:
@@ -191,9 +191,10 @@ class Api:
         return token.strip() if scheme.lower() == "bearer" else cookie(request)
 
 
-def _media_type(request: Request) -> str:
+def _media_type(request: Request, version: int) -> str:
     """application/xml or application/json; nothing if the client takes neither."""
-    accept = request.header("accept")
+    by_url = request.parameters().get("accept") if version == 4 else None
+    accept = by_url or request.header("accept")
     if not accept or "*/*" in accept or "application/*" in accept or "application/xml" in accept:
         return "application/xml"
     return "application/json" if "application/json" in accept else ""

@@ -33,6 +33,7 @@ def obey(manager: Manager, line: str) -> str:
     Raises:
         NoSuchOrderError: unknown word, name or field.
     """
+    line = line.strip()
     words = shlex.split(line)
     if not words:
         return "ok"

@@ -184,6 +184,11 @@ class Documents:
             return None
         return leaf("start_time", in_iso(vm.started_at))
 
+    def stop_time(self, vm: Vm) -> Node | None:
+        if vm.stopped_at is None or vm.status not in GONE:
+            return None
+        return leaf("stop_time", in_iso(vm.stopped_at))
+
     def payloads(self, vm: Vm, shown: Shown) -> Node | None:
         if vm.payload is None or not shown.payloads:
             return None

@@ -24,6 +24,8 @@ _CONFIRMABLE = frozenset(
         "installing",
     }
 )
+STARTUP_S = 300.0  # DisableFenceAtStartupInSec
+QUIET_S = 180.0  # FenceQuietTimeBetweenOperationsInSec
 _SPM_MAY_GO = frozenset({"not_operational", "non_responsive", "maintenance"})
 
 
@@ -104,8 +106,20 @@ def _power_status(world: World, host: Host) -> Fenced:
 def _power_cycle(world: World, host: Host, kind: str) -> None:
     if not host.has_power_management:
         raise Refused(CONFLICT, "Cannot fence Host, Host fence is disabled.")
+    if not [h for h in world.hosts.values() if h is not host and h.status == "up"]:
+        raise Refused(CONFLICT, "Cannot fence Host. There is no other Host in UP state to ask.")
+    if world.moment - world.engine_started_at < STARTUP_S:
+        raise Refused(CONFLICT, "Fence is disabled due to the Engine Service start up sequence.")
+    quiet_s = QUIET_S - (world.moment - host.fenced_at)
+    if quiet_s > 0:
+        raise Refused(
+            CONFLICT,
+            "Another Power Management operation is still running, "
+            f"please retry in {quiet_s:.0f} Sec.",
+        )
     if kind == "stop" and host.status != "maintenance":
         raise Refused(CONFLICT, "Cannot stop Host. Host is not in maintenance mode.")
+    host.fenced_at = world.moment
     for vm in world.vms.values():
         vm.processes.discard(host.id)
     world.clear_vms(host)

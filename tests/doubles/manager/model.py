@@ -64,6 +64,7 @@ class Host:
     has_power_management: bool = False
     free_memory_mib: int = 65536
     reachable: bool = True  # false: the engine hears nothing from it
+    fenced_at: float = -1e9
     epoch: int = 0
     world: World | None = field(default=None, repr=False)
 
@@ -138,9 +139,16 @@ class Vm:
 
     def power_off_inside(self) -> None:
         """The guest turns itself off."""
+        self._in_world().guest_powers_off(self)
+
+    def lock_images(self, for_s: float) -> None:
+        """image_locked for so many engine seconds, then down."""
+        self._in_world().lock_images(self, for_s)
+
+    def _in_world(self) -> World:
         if self.world is None:
             raise RuntimeError(f"VM {self.name} belongs to no manager")
-        self.world.guest_powers_off(self)
+        return self.world
 
 
 @dataclass(eq=False)

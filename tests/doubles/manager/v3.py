@@ -82,6 +82,7 @@ class Version3(Documents):
             self.shown_host(vm, shown),
             self.pointer("cluster", "clusters", vm.cluster.id),
             self.start_time(vm),
+            self.stop_time(vm),
             leaf("origin", "ovirt"),
             leaf("stateless", vm.stateless),
             leaf("delete_protected", False),

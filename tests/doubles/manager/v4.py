@@ -68,6 +68,7 @@ class Version4(Documents):
             self._policy(vm) if shown.placement else None,
             leaf("run_once", vm.run_once) if vm.status not in GONE else None,
             self.start_time(vm),
+            self.stop_time(vm),
             leaf("stateless", vm.stateless),
             *self.shown_status(vm),
             self.stop_reason(vm),

@@ -54,6 +54,8 @@ class World:
         self.running_actions: dict[str, RunningAction] = {}
         self.split_brains: list[str] = []
         self.data_center_status = "up"
+        self.in_maintenance = False  # the engine refuses every command
+        self.engine_started_at = -1e9
         self.async_s = 0.0  # how long the VDSM tasks of a stateless start take
         self._moment = 0.0
         self._plan: list[tuple[float, int, Thing, int, str, Callable[[], None]]] = []
@@ -185,6 +187,7 @@ class World:
     def _engine_is_up(self) -> None:
         self.begin(self.engine)
         self.engine.status = "up"
+        self.engine_started_at = self._moment
         self._wait_for_reports()
 
     def _wait_for_reports(self) -> None:
@@ -220,6 +223,14 @@ class World:
             vm.processes.clear()
             if vm.host is not None and vm.host.reachable:
                 course.finish(self, vm)
+
+    def lock_images(self, vm: Vm, for_s: float) -> None:
+        """image_locked for a while, as after a snapshot or a copy; then down."""
+        with self.lock:
+            self.settle()
+            self.begin(vm)
+            vm.status = "image_locked"
+            self.later(vm, for_s, partial(course.finish, self, vm))
 
     # Jobs
 
