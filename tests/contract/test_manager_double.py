@@ -92,6 +92,12 @@ def test_unknown_and_malformed_ids_are_an_empty_404() -> None:
             '<vm><placement_policy><hosts><host id="x"/></hosts></placement_policy></vm>',
         )
         assert (reply.status_code, "Operation failed" in reply.text) == (400, True)
+        nobody = (
+            "<placement_policy><hosts><host><name>nobody</name></host></hosts></placement_policy>"
+        )
+        reply = c.act("g1", "start", f"<vm>{nobody}</vm>")
+        assert (reply.status_code, detail(reply)) == (404, "Entity not found: Hosts: name=nobody")
+        assert "<action>" not in reply.text
 
 
 def test_bodies_are_read_strictly() -> None:
@@ -320,5 +326,6 @@ def test_a_user_without_admin_role_must_filter_and_newer_engines_do_it(
         vm = c.vm("g1", Filter="true")
         assert (status(vm), vm.find("host")) == ("up", None)
         assert c.get(f"/vms/{m.vm('other').id}", Filter="true").status_code == 404
-        assert c.xml("").find("summary") is None
+        assert c.get("").status_code == code  # the summary is a query, too
+        assert c.xml("", Filter="true").find("summary") is None
         assert c.get("/vms", Filter="false").status_code == 400

@@ -215,7 +215,74 @@ def test_fence_needs_a_type_and_power_management() -> None:
         assert "<status>on</status>" in c.fence("h1", "status").text
 
 
+def test_power_management_rests_after_a_start_and_between_two_operations() -> None:
+    with Manager("4.4", hosts=["h1", "h2"], scale=0) as m, Client(m) as c:
+        m.add_vm("g1", "up", "h1")
+        m.host("h1").has_power_management = True
+        assert c.fence("h1", "stop").status_code == 409  # only in maintenance
+        assert c.fence("h1", "restart").status_code == 200
+        assert (m.vm("g1").status, m.vm("g1").processes) == ("down", set())
+        m.advance(30)
+        assert m.host("h1").status == "up"
+        assert "please retry in 150 Sec." in detail(c.fence("h1", "restart"))
+        m.restart_engine(1, 1)
+        m.advance(200)
+        assert "start up sequence" in detail(c.fence("h1", "restart"))
+
+
+# Time
+
+
+def test_what_was_planned_is_void_once_something_else_began() -> None:
+    with Manager("4.4", hosts=["h1"], vms=["g1"], scale=0) as m, Client(m) as c:
+        c.act("g1", "start")
+        m.advance(2)
+        m.vm("g1").status = "paused"  # a test interferes
+        m.advance(60)
+        assert m.vm("g1").status == "paused"
+        m.put("g1", "up", "h1")
+        c.act("g1", "shutdown")  # down in 15 s
+        c.act("g1", "shutdown")  # powered off in 2 s
+        m.advance(3)
+        c.act("g1", "start")
+        m.advance(30)
+        assert m.vm("g1").status == "up"
+
+
+def test_a_long_time_passes_in_order() -> None:
+    with Manager("4.4", hosts=["h1", "h2"], vms=["g1"], scale=0) as m, Client(m) as c:
+        m.vm("g1").lock_images(30)
+        assert "VM is locked" in detail(c.act("g1", "start"))
+        m.advance(31)
+        c.act("g1", "start")
+        m.host("h1").die()  # while it boots there
+        m.advance(1000)
+        assert (m.vm("g1").status, m.host("h1").status) == ("unknown", "non_responsive")
+        m.put("g1", "up", "h2")
+        m.vm("g1").power_off_inside()
+        assert (m.vm("g1").status, m.vm("g1").stop_reason) == ("down", "")
+
+
+def test_the_clock_runs_by_itself() -> None:
+    with Manager("4.4", hosts=["h1"], vms=["g1"], scale=200) as m, Client(m) as c:
+        c.act("g1", "start")
+        seen = set()
+        for _ in range(400):
+            seen.add(m.vm("g1").status)
+            if "up" in seen:
+                break
+            m.clock.pause(0.005)
+        assert "up" in seen
+
+
 # The engine
+
+
+def test_an_engine_in_maintenance_takes_no_commands() -> None:
+    with Manager("4.4", hosts=["h1"], vms=["g1"], scale=0) as m, Client(m) as c:
+        m.world.in_maintenance = True
+        assert "Maintenance mode" in detail(c.act("g1", "start"))
+        assert c.get("/vms").status_code == 200
 
 
 def test_an_engine_restart_loses_sessions_and_hides_hosts_for_a_while() -> None:

@@ -15,7 +15,14 @@ from tests.doubles.manager import bodies, course, placement
 from tests.doubles.manager.accounts import User
 from tests.doubles.manager.model import RUNNING, Host, Job, RunningAction, Vm, fixed_id
 from tests.doubles.manager.profiles import Profile
-from tests.doubles.manager.refusal import BAD, CONFLICT, NotFound, Refused, not_authorized
+from tests.doubles.manager.refusal import (
+    BAD,
+    CONFLICT,
+    MISSING,
+    NotFound,
+    Refused,
+    not_authorized,
+)
 from tests.doubles.manager.world import World
 
 _STOPPABLE = RUNNING | {"paused", "not_responding", "suspended"}
@@ -53,7 +60,7 @@ def perform(command: Command, verb: str) -> Outcome:
 
     Raises:
         Refused: 4xx with the engine's text.
-        NotFound: the verb does not exist in this release, or a host name does not.
+        NotFound: the verb does not exist in this release.
     """
     group, words, do = _VERBS[verb]
     if not _exists(verb, command.profile):
@@ -187,17 +194,18 @@ def find_host(world: World, wanted: bodies.Reference) -> Host | None:
     """The host a body names; None for an id that no host has.
 
     Raises:
-        Refused: 400, the id is not one.
-        NotFound: no host of that name.
+        Refused: 400, the id is not one; 404, no host of that name.
     """
     if wanted.id:
         if not is_id(wanted.id):
-            raise Refused(BAD, f"Invalid id: {wanted.id}", reason="Operation failed", plain=True)
+            raise Refused(
+                BAD, f"Invalid id: {wanted.id}", reason="Operation failed", plain=True, early=True
+            )
         return world.hosts.get(wanted.id)
     for host in world.hosts.values():
         if host.name == wanted.name:
             return host
-    raise NotFound
+    raise Refused(MISSING, f"Entity not found: Hosts: name={wanted.name}", plain=True, early=True)
 
 
 def is_id(candidate: str) -> bool:
@@ -261,11 +269,13 @@ def _stop(command: Command) -> None:
 def _suspend(command: Command) -> None:
     vm = command.vm
     _not_busy(command, "hibernate")
-    if vm.status != "up":
+    if vm.status in {"wait_for_launch", "not_responding"}:
         raise Refused(
             CONFLICT,
             f"Cannot hibernate VM because the VM is in {in_words(vm.status)} status.",
         )
+    if vm.status != "up":
+        raise Refused(CONFLICT, "Cannot hibernate VM. VM is not up.")
     if vm.stateless:
         raise Refused(CONFLICT, "Cannot hibernate VM. Stateless VMs cannot be suspended.")
     _reachable(vm)

@@ -138,7 +138,9 @@ class Api:
     ) -> Reply:
         if request.method not in {"GET", "HEAD"}:
             return Reply(405)
-        document = documents.api(with_summary=admission.user.is_admin)
+        filtered = self._is_filtered(request, admission)
+        resources.may_query(admission.user, self.profile, filtered=filtered)
+        document = documents.api(with_summary=not filtered)
         reply = _written(200, document, media)
         if request.method == "HEAD":
             links = ",".join(

@@ -11,6 +11,7 @@ from tests.doubles.manager.accounts import User
 from tests.doubles.manager.documents import Documents, Shown
 from tests.doubles.manager.model import Cluster, Host, RunningAction, Vm
 from tests.doubles.manager.nodes import Node, leaf, node
+from tests.doubles.manager.profiles import Profile
 from tests.doubles.manager.refusal import BAD, NotFound, Refused
 from tests.doubles.manager.search import Fields, SearchSyntaxError, search
 from tests.doubles.manager.world import World
@@ -50,9 +51,17 @@ def answer(method: str, call: Call) -> Answer | None:
 
 
 def _check_query(call: Call) -> None:
-    """Reading everything needs an administrator role; reading one's own needs the filter."""
-    if not call.filtered and not call.user.is_admin:
-        verb = "Query" if call.world.profile.speaks_v4 else "query"
+    may_query(call.user, call.world.profile, filtered=call.filtered)
+
+
+def may_query(user: User, profile: Profile, *, filtered: bool) -> None:
+    """Reading everything needs an administrator role; reading one's own needs the filter.
+
+    Raises:
+        Refused: 400.
+    """
+    if not filtered and not user.is_admin:
+        verb = "Query" if profile.speaks_v4 else "query"
         raise Refused(BAD, f"{verb} execution failed due to insufficient permissions.", plain=True)
 
 
@@ -243,6 +252,8 @@ def _vm_action(call: Call) -> Answer:
     try:
         outcome = actions.perform(command, verb)
     except Refused as refusal:
+        if refusal.is_early:
+            raise
         return _failed(call, body, refusal)
     pointer = call.documents.pointer("vm", "vms", vm.id)
     if once is not None:
