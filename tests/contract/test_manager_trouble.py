@@ -249,6 +249,18 @@ def test_what_was_planned_is_void_once_something_else_began() -> None:
         assert m.vm("g1").status == "up"
 
 
+def test_a_stop_ends_the_boot_it_interrupts() -> None:
+    with Manager("4.4", hosts=["h1"], scale=0) as m, Client(m) as c:
+        m.add_vm("g1", boot_s=3, stop_s=5)
+        c.act("g1", "start")
+        m.advance(2)
+        c.act("g1", "stop")
+        m.advance(4)
+        assert m.vm("g1").status == "powering_up"  # it never came up
+        m.advance(2)
+        assert m.vm("g1").status == "down"
+
+
 def test_a_long_time_passes_in_order() -> None:
     with Manager("4.4", hosts=["h1", "h2"], vms=["g1"], scale=0) as m, Client(m) as c:
         m.vm("g1").lock_images(30)
@@ -276,6 +288,20 @@ def test_the_clock_runs_by_itself() -> None:
 
 
 # The engine
+
+
+def test_what_happens_during_an_outage_is_known_only_with_the_hosts_reports() -> None:
+    with Manager("4.4", hosts=["h1"], vms=["g1"], scale=0) as m, Client(m) as c:
+        m.add_vm("g2", "up", "h1")
+        c.act("g1", "start")
+        m.advance(2)
+        m.restart_engine(down_s=30, deploying_s=30)
+        m.vm("g2").power_off_inside()
+        m.advance(62)
+        assert m.host("h1").status == "connecting"
+        assert (status(c.vm("g1")), status(c.vm("g2"))) == ("powering_up", "up")  # both stale
+        m.advance(4)
+        assert (status(c.vm("g1")), status(c.vm("g2"))) == ("up", "down")
 
 
 def test_an_engine_in_maintenance_takes_no_commands() -> None:

@@ -11,7 +11,7 @@ import itertools
 import threading
 from collections.abc import Iterable
 from functools import partial
-from typing import Callable, TypeVar, Union
+from typing import Callable, NamedTuple, TypeVar, Union
 
 from tests.doubles.manager import course
 from tests.doubles.manager.clock import Clock
@@ -38,6 +38,17 @@ Thing = Union[Host, Vm, Engine]
 T = TypeVar("T")
 
 
+class Step(NamedTuple):
+    """One planned change; it counts only while thing is still in this epoch and status."""
+
+    due: float
+    number: int  # keeps the order of steps due at once
+    thing: Thing
+    epoch: int
+    status: str
+    then: Callable[[], None]
+
+
 class World:
     """The engine's data base, its hosts' reality, and the plan of what happens next."""
 
@@ -58,7 +69,8 @@ class World:
         self.engine_started_at = -1e9
         self.async_s = 0.0  # how long the VDSM tasks of a stateless start take
         self._moment = 0.0
-        self._plan: list[tuple[float, int, Thing, int, str, Callable[[], None]]] = []
+        self._plan: list[Step] = []
+        self._unheard: list[Step] = []
         self._number = itertools.count()
 
     # Time
@@ -71,12 +83,34 @@ class World:
     def settle(self) -> None:
         """Let everything happen that is due by now, each thing at its own time."""
         now = self.clock.now()
-        while self._plan and self._plan[0][0] <= now:
-            due, _, thing, epoch, status, then = heapq.heappop(self._plan)
-            if thing.epoch == epoch and thing.status == status:
-                self._moment = due
-                then()
+        self._take_up_unheard()
+        while self._plan and self._plan[0].due <= now:
+            step = heapq.heappop(self._plan)
+            if step.thing.epoch != step.epoch or step.thing.status != step.status:
+                continue
+            self._moment = max(step.due, self._moment)
+            if self._hears_of(step.thing):
+                step.then()
+                self._take_up_unheard()
+            else:
+                self._unheard.append(step)
         self._moment = now
+
+    def _hears_of(self, thing: Thing) -> bool:
+        """Whether the engine runs and the VM's host reports to it; else the status stays stale."""
+        if not isinstance(thing, Vm):
+            return True
+        silent = thing.host is not None and thing.host.status == "connecting"
+        return self.engine.status == "up" and not silent
+
+    def _take_up_unheard(self) -> None:
+        """What happened while the engine could not hear it becomes known now."""
+        waiting, self._unheard = self._unheard, []
+        for step in waiting:
+            if self._hears_of(step.thing):
+                heapq.heappush(self._plan, step._replace(due=self._moment))
+            else:
+                self._unheard.append(step)
 
     def begin(self, thing: Thing) -> None:
         """Void the plan of thing: a new command or event took over."""
@@ -84,15 +118,9 @@ class World:
 
     def later(self, thing: Thing, after_s: float, then: Callable[[], None]) -> None:
         """Do then in after_s engine seconds if thing is still in today's status and epoch."""
-        entry = (
-            self._moment + after_s,
-            next(self._number),
-            thing,
-            thing.epoch,
-            thing.status,
-            then,
-        )
-        heapq.heappush(self._plan, entry)
+        due = self._moment + after_s
+        step = Step(due, next(self._number), thing, thing.epoch, thing.status, then)
+        heapq.heappush(self._plan, step)
 
     # Finding things
 
@@ -221,7 +249,7 @@ class World:
         with self.lock:
             self.settle()
             vm.processes.clear()
-            if vm.host is not None and vm.host.reachable:
+            if vm.host is not None and vm.host.reachable and self._hears_of(vm):
                 course.finish(self, vm)
 
     def lock_images(self, vm: Vm, for_s: float) -> None:
