@@ -66,6 +66,9 @@ def test_sdk_runs_a_life(profile: str) -> None:
 
             service.migrate(host=types.Host(name="h1"))
             assert service.get().status == types.VmStatus.MIGRATING
+            m.advance(8)
+            shown = {s.name: s.values[0].datum for s in service.statistics_service().list()}
+            assert shown["migration.progress"] == 40
             m.advance(30)
             vm = service.get()
             assert (vm.status, vm.host.id) == (types.VmStatus.UP, m.host("h1").id)

@@ -24,6 +24,10 @@ def test_migration_hands_over_and_arrives() -> None:
         for _ in range(25):
             seen.append((status(c.vm("g1")), m.world.hosts[host_id(c.vm("g1")) or ""].name))
             m.advance(1)
+            progress = c.xml(f"/vms/{m.vm('g1').id}/statistics").findtext(
+                ".//*[name='migration.progress']//datum"
+            )
+            assert progress == (str(len(seen) * 5) if len(seen) < 20 else "0")
         course = [("migrating", "h1"), ("migrating", "h2"), ("up", "h2")]
         assert list(dict.fromkeys(seen)) == course
         assert m.split_brains == []

@@ -119,11 +119,19 @@ def migrate(world: World, vm: Vm, target: Host) -> None:
     """Up -> migrating (source) -> migrating (destination) -> up there; or back to up here."""
     world.begin(vm)
     vm.origin_host, vm.target_host = vm.host, target
+    vm.migrating_since = world.moment
     vm.status = "migrating"
     if vm.migration_fails:
         world.later(vm, vm.migrate_s / 2, partial(stay, world, vm))
     else:
         world.later(vm, vm.migrate_s * HAND_OVER, partial(_hand_over, world, vm, target))
+
+
+def progress(world: World, vm: Vm) -> int:
+    """Percent of a running migration; 0 without one."""
+    if vm.status != "migrating":
+        return 0
+    return min(99, int((world.moment - vm.migrating_since) / vm.migrate_s * 100))
 
 
 def _hand_over(world: World, vm: Vm, target: Host) -> None:

@@ -7,6 +7,7 @@ import xml.etree.ElementTree as ET
 from collections.abc import Iterable
 from typing import NamedTuple
 
+from tests.doubles.manager import course
 from tests.doubles.manager.model import GONE, AffinityGroup, Cluster, Host, Job, Payload, Vm
 from tests.doubles.manager.nodes import Node, leaf, node
 from tests.doubles.manager.profiles import Profile
@@ -55,6 +56,9 @@ class Documents:
         raise NotImplementedError
 
     def fault(self, reason: str, detail: str) -> Node:
+        raise NotImplementedError
+
+    def statistic(self, vm: Vm, name: str, unit: str, datum: int) -> Node:
         raise NotImplementedError
 
     def power_status(self, word: str) -> Node:
@@ -161,6 +165,14 @@ class Documents:
         children = [child for child in echoed if child.name not in names] + new
         attributes = {} if href is None or key is None else {"href": href, "id": key}
         return Node("action", None, attributes, self.in_order(children))
+
+    def statistics(self, vm: Vm) -> Node:
+        """The few an agent may want; an engine has some ten."""
+        return node(
+            "statistics",
+            self.statistic(vm, "memory.installed", "bytes", vm.memory_mib << 20),
+            self.statistic(vm, "migration.progress", "percent", course.progress(self.world, vm)),
+        )
 
     # Facts that both show
 

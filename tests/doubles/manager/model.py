@@ -134,6 +134,7 @@ class Vm:
     processes: set[str] = field(default_factory=set)
     epoch: int = 0
     origin_host: Host | None = None
+    migrating_since: float = 0.0
     target_host: Host | None = None
     world: World | None = field(default=None, repr=False)
 

@@ -70,6 +70,8 @@ _LISTS = {
     "payloads": "payload",
     "files": "file",
     "devices": "device",
+    "statistics": "statistic",
+    "values": "value",
     "affinity_groups": "affinity_group",
 }
 

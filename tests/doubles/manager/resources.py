@@ -180,6 +180,13 @@ def _vm(call: Call) -> Answer:
     return Answer(200, call.documents.vm(_visible_vm(call), _shown(call)))
 
 
+def _statistics(call: Call) -> Answer:
+    vm = _visible_vm(call)
+    if call.path[2] != "statistics":
+        raise NotFound
+    return Answer(200, call.documents.statistics(vm))
+
+
 def _update_vm(call: Call) -> Answer:
     vm = _visible_vm(call)
     body = bodies.parse(call.body, "vm")
@@ -335,6 +342,7 @@ _ROUTES: dict[tuple[str, tuple[str, ...], int], Handler] = {
     ("GET", ("vms",), 2): _vm,
     ("PUT", ("vms",), 2): _update_vm,
     ("POST", ("vms",), 3): _vm_action,
+    ("GET", ("vms",), 3): _statistics,
     ("GET", ("vms",), 4): _running_action,
     ("GET", ("hosts",), 1): _hosts,
     ("GET", ("hosts",), 2): _host,

@@ -6,7 +6,7 @@ Engines 3.1 to 3.6 speak nothing else; 4.0 to 4.3 speak it on request.
 from __future__ import annotations
 
 from tests.doubles.manager.documents import Documents, Shown
-from tests.doubles.manager.model import GONE, Host, Payload, Vm
+from tests.doubles.manager.model import GONE, Host, Payload, Vm, fixed_id
 from tests.doubles.manager.nodes import Node, leaf, node
 
 _ACTION_LAST = ("status", "fault", "link")
@@ -45,6 +45,19 @@ class Version3(Documents):
             ),
         )
 
+    def statistic(self, vm: Vm, name: str, unit: str, datum: int) -> Node:
+        key = fixed_id("statistic", name)
+        return node(
+            "statistic",
+            leaf("name", name),
+            node("values", node("value", leaf("datum", datum)), type="INTEGER"),
+            leaf("type", "GAUGE"),
+            leaf("unit", unit.upper()),
+            self.pointer("vm", "vms", vm.id),
+            href=self.href("vms", vm.id, "statistics", key),
+            id=key,
+        )
+
     def payload(self, payload: Payload) -> Node:
         if self.profile.single_file_payload:
             files = [
@@ -71,7 +84,7 @@ class Version3(Documents):
             leaf("name", vm.name),
             leaf("description", vm.description),
             leaf("comment", vm.comment) if self.profile.release >= (3, 3) else None,
-            *(self.link(rel, "vms", vm.id, rel) for rel in ("disks", "nics")),
+            *(self.link(rel, "vms", vm.id, rel) for rel in ("disks", "nics", "statistics")),
             leaf("type", "server"),
             *self.shown_status(vm),
             self.stop_reason(vm),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tests.doubles.manager.documents import Documents, Shown
-from tests.doubles.manager.model import GONE, Host, Payload, Vm
+from tests.doubles.manager.model import GONE, Host, Payload, Vm, fixed_id
 from tests.doubles.manager.nodes import Node, leaf, node
 
 _BASE = ("actions", "name", "description", "comment", "link")
@@ -35,6 +35,20 @@ class Version4(Documents):
 
     def in_order(self, children: list[Node]) -> list[Node]:
         return sorted(children, key=_rank)
+
+    def statistic(self, vm: Vm, name: str, unit: str, datum: int) -> Node:
+        key = fixed_id("statistic", name)
+        return node(
+            "statistic",
+            leaf("name", name),
+            leaf("kind", "gauge"),
+            leaf("type", "integer"),
+            leaf("unit", unit),
+            node("values", node("value", leaf("datum", datum))),
+            self.pointer("vm", "vms", vm.id),
+            href=self.href("vms", vm.id, "statistics", key),
+            id=key,
+        )
 
     def payload(self, payload: Payload) -> Node:
         return node(
@@ -80,7 +94,10 @@ class Version4(Documents):
             leaf("name", vm.name),
             leaf("description", vm.description),
             leaf("comment", vm.comment),
-            *(self.link(rel, "vms", vm.id, rel) for rel in ("diskattachments", "nics")),
+            *(
+                self.link(rel, "vms", vm.id, rel)
+                for rel in ("diskattachments", "nics", "statistics")
+            ),
             *self.in_order([child for child in rest if child is not None]),
             href=self.href("vms", vm.id),
             id=vm.id,
