@@ -10,10 +10,14 @@ from tests.lab.packages import LAB_PACKAGES, PackagesMissingError, ensure_packag
 TEST_PACKAGES = (
     *LAB_PACKAGES,
     "fence-agents",  # fence_rhevm, which checks our RHEV-M double
-    "iproute2",
+    "gcc",  # the oVirt SDK from PyPI compiles its XML reader
+    "libxml2-dev",
     "procps",
+    "python3-cryptography",  # makes the certificates of that double
+    "python3-dev",
     "python3-libvirt",
     "python3-lxml",
+    "python3-pycurl",
     "python3-requests",
     "python3-venv",
     "xorriso",
