@@ -7,13 +7,14 @@ line, with its arguments and VCS's part of its environment.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from tests.lab.namespaces import is_alive
+from tests.lab.namespaces import LabError, is_alive, wait_until_gone
 
 _RECORDER = """\
 #!/usr/bin/python3 -I
@@ -146,9 +147,12 @@ class VcsHome:
         (self.path / "calls.jsonl").unlink(missing_ok=True)
 
     def hanging_pids(self) -> Sequence[int]:
-        """Loggers that were started and hang; only those that are still there."""
+        """Loggers that were started and hung, and are still there after a moment."""
         record = self.path / "hanging"
         pids = [int(line) for line in record.read_text().split()] if record.exists() else []
+        for pid in pids:
+            with contextlib.suppress(LabError):
+                wait_until_gone(pid, 2)  # it may have been killed just now
         return [pid for pid in pids if is_alive(pid)]
 
     @staticmethod

@@ -110,3 +110,11 @@ def test_an_abandoned_call_does_not_keep_the_process() -> None:
     seen: list[bool] = []
     call_within(5, "look", lambda: seen.append(threading.current_thread().daemon))
     assert seen == [True]
+
+
+@pytest.mark.parametrize("seconds", [0, -1.5])
+def test_a_call_without_time_is_not_begun(seconds: float) -> None:
+    begun: list[bool] = []
+    with pytest.raises(Silent, match="no time left"):
+        call_within(seconds, "virsh start web", lambda: begun.append(True))
+    assert begun == []
