@@ -74,6 +74,8 @@ class GuestConfig(NamedTuple):
 
     ``dr_opts`` holds DROpts with the type's defaults filled in and unset keys as "".
     ``others`` holds the tuples that are no attribute of the type (VCSInfo, ACTION_ARGS, ...).
+    Arguments of an action that come the old way, ``<count> <args>`` at the end, are there as
+    ACTION_ARGS too.
     ``complaints`` holds everything that is wrong with the arguments; where there is one, the
     value it is about is a harmless one and must not be used.
     """
@@ -93,8 +95,12 @@ class GuestConfig(NamedTuple):
     complaints: tuple[str, ...]
 
 
-def parse(resource: str, arguments: Sequence[str]) -> GuestConfig:
-    """Turn what follows the resource name (and clean's reason) into a GuestConfig."""
+def parse(resource: str, arguments: Sequence[str], *, is_action: bool = False) -> GuestConfig:
+    """Turn what follows the resource name (and clean's reason) into a GuestConfig.
+
+    Only an action's list (``is_action``) may end in ``<count> <args>``: anywhere else that is a
+    list whose counts are wrong, which must not be guessed at.
+    """
     complaints: list[str] = []
     if not resource.strip():
         complaints.append("the resource name is empty: the first argument must be the resource")
@@ -102,7 +108,7 @@ def parse(resource: str, arguments: Sequence[str]) -> GuestConfig:
     # position and name a guest "AEPTimeout", which is nowhere and so OFFLINE.
     names_of_tuples = {"GuestName", "AEPTimeout", *arguments[:1]} & {*DEFAULTS, "AEPTimeout"}
     is_tuples = not arguments or not names_of_tuples.isdisjoint(arguments)
-    given = (_walk_tuples if is_tuples else _walk_positions)(arguments, complaints)
+    given = (_walk_tuples if is_tuples else _walk_positions)(arguments, complaints, is_action)
     scalars, associations = _fill_defaults(given, complaints)
     take = _Converter(complaints)
     ce_info, rhevm_info = associations["CEInfo"], associations["RHEVMInfo"]
@@ -143,11 +149,21 @@ def _number(text: str) -> int | None:
     return int(text) if text.isascii() and text.isdigit() and len(text) <= 9 else None
 
 
-def _walk_tuples(arguments: Sequence[str], complaints: list[str]) -> dict[str, list[str]]:
+def _is_tail(arguments: Sequence[str], at: int) -> bool:
+    """Whether what is left is ``<count> <args>`` to the last word, which no tuple looks like."""
+    return at < len(arguments) and _number(arguments[at]) == len(arguments) - at - 1
+
+
+def _walk_tuples(
+    arguments: Sequence[str], complaints: list[str], is_action: bool
+) -> dict[str, list[str]]:
     given: dict[str, list[str]] = {}
     at = 0
     while at < len(arguments):
         name = arguments[at]
+        if is_action and _is_tail(arguments, at):
+            given["ACTION_ARGS"] = list(arguments[at + 1 :])
+            break
         count = arguments[at + 1] if at + 1 < len(arguments) else ""
         size = _number(count)
         if size is None:
@@ -163,7 +179,9 @@ def _walk_tuples(arguments: Sequence[str], complaints: list[str]) -> dict[str, l
     return given
 
 
-def _walk_positions(arguments: Sequence[str], complaints: list[str]) -> dict[str, list[str]]:
+def _walk_positions(
+    arguments: Sequence[str], complaints: list[str], is_action: bool
+) -> dict[str, list[str]]:
     given: dict[str, list[str]] = {}
     at = 0
     for name, default in DEFAULTS.items():
@@ -179,6 +197,8 @@ def _walk_positions(arguments: Sequence[str], complaints: list[str]) -> dict[str
         if len(given[name]) < size:
             complaints.append(_CUT_SHORT.format(name, len(given[name]), size))
         at += size
+    if is_action and _is_tail(arguments, at):
+        given["ACTION_ARGS"] = list(arguments[at + 1 :])
     return given
 
 

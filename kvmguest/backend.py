@@ -32,6 +32,18 @@ class Backend(Protocol):
     def destroy(self) -> None:
         """End the guest by force."""
 
+    def save_configuration(self) -> str:
+        """Copy the guest's configuration to SyncDir; what was written, "" when nothing had to be.
+
+        A no-op where the hypervisor's manager keeps the configuration of its guests.
+        """
+
+    def redefine(self) -> str:
+        """Define this node's guest, which is off, from its document; what changed, "" if nothing.
+
+        A no-op like ``save_configuration``.
+        """
+
     def migrate(self, target: str) -> bool:
         """Move the running guest, live, to the VCS system ``target``.
 

@@ -11,11 +11,11 @@ from kvmguest import arglist, lifecycle, options, vcs
 from kvmguest.deadline import Deadline, call_within
 from kvmguest.errors import KvmGuestError, OperationFailed, Silent
 from kvmguest.log import Log
-from kvmguest.statedir import StateDir
+from kvmguest.statedir import MigratedMarker, StateDir
 
 
 class Call(NamedTuple):
-    """One call of an entry point. ``reason`` is clean's, "" elsewhere."""
+    """One call of an entry point. ``reason`` is clean's, or an action's token; "" elsewhere."""
 
     verb: str
     reason: str
@@ -26,15 +26,15 @@ class Call(NamedTuple):
     log: Log
 
 
-def main(verb: str) -> None:
-    """Run one entry point and end the process.
+def main(verb: str, *first: str) -> None:
+    """Run one entry point and end the process; ``first`` goes before VCS's arguments.
 
     ``os._exit`` does not wait for a thread that hangs in a call to a frozen daemon, and saves the
     interpreter's own clean-up.
     """
     code = vcs.ENTRY_POINTS[verb].failed
     try:
-        code = run(verb, sys.argv[1:], os.environ)
+        code = run(verb, [*first, *sys.argv[1:]], os.environ)
         sys.stdout.flush()
     finally:
         os._exit(code)
@@ -46,7 +46,7 @@ def run(verb: str, arguments: Sequence[str], env: Mapping[str, str]) -> int:
     log = Log(resource, verb, env, os.path.abspath(sys.argv[0]))
     limit_s, failed = vcs.ENTRY_POINTS[verb]
     try:
-        config = arglist.parse(resource, tuples)
+        config = arglist.parse(resource, tuples, is_action=verb == "action")
         limit_s = config.aep_timeout_s or limit_s
         deadline = Deadline(limit_s)
 
@@ -57,13 +57,16 @@ def run(verb: str, arguments: Sequence[str], env: Mapping[str, str]) -> int:
 
         return call_within(deadline.remaining_hard(), verb, work)
     except Silent:
-        log.error(f"{verb} gave up before its limit of {limit_s} s: a disk or a daemon hangs")
+        why = f"{verb} gave up before its limit of {limit_s} s: a disk or a daemon hangs"
     except KvmGuestError as error:
-        log.error(str(error))
+        why = str(error)
     except Exception:  # noqa: BLE001 - the last resort: log what happened, tell VCS nothing false
         import traceback  # noqa: PLC0415
 
-        log.error(f"{verb} failed by a fault of its own: {traceback.format_exc()}")
+        why = f"{verb} failed by a fault of its own: {traceback.format_exc()}"
+    log.error(why)
+    if verb == "action":
+        _print(why)
     return failed
 
 
@@ -72,7 +75,10 @@ def _act(call: Call) -> int:
     complaints = (*call.config.complaints, *call.site.complaints)
     if complaints and act is not _forget:
         code = vcs.ENTRY_POINTS[call.verb].failed
-        _report(call, code, f"bad configuration: {'; '.join(complaints)}", call.log.error)
+        why = f"bad configuration: {'; '.join(complaints)}"
+        _report(call, code, why, call.log.error)
+        if call.verb == "action":
+            _print(why)
         return code
     return act(call)
 
@@ -138,7 +144,8 @@ def _offline(call: Call) -> int:
 
 def _clean(call: Call) -> int:
     call.log.info(f"clean is called: {vcs.CLEAN_REASONS.get(call.reason, 'no reason is given')}")
-    return vcs.EXIT_DONE if lifecycle.clean(_prepare(call)) else vcs.EXIT_FAILED
+    is_gone = lifecycle.clean(_prepare(call), is_online_failed=call.reason in vcs.ONLINE_FAILED)
+    return vcs.EXIT_DONE if is_gone else vcs.EXIT_FAILED
 
 
 def _migrate(call: Call) -> int:
@@ -151,6 +158,34 @@ def _migrate(call: Call) -> int:
     return vcs.EXIT_DONE if is_there else vcs.EXIT_NOT_MIGRATED
 
 
+def _action(call: Call) -> int:
+    """Its line goes to the log too: the one who asked is not the only one who wants to know."""
+    from kvmguest import actions  # noqa: PLC0415 - rarely needed
+
+    token, config = call.reason, call.config
+    if token not in actions.ACTIONS:
+        _print(f"{token or 'no token'}: the actions are {', '.join(actions.ACTIONS)}")
+        return vcs.EXIT_FAILED
+    # DevScan and a guest of RHEV-M need no backend, so it is made only when it is asked for.
+    order = actions.Order(
+        config,
+        vcs.action_arguments(config.others),
+        MigratedMarker(call.memory, config.resource, config.guest),
+        call.deadline,
+        lambda: _prepare(call).backend,
+    )
+    outcome = actions.ACTIONS[token](order)
+    (call.log.info if outcome.is_done else call.log.warning)(f"{token}: {outcome.line}")
+    _print(outcome.line)
+    return vcs.EXIT_DONE if outcome.is_done else vcs.EXIT_FAILED
+
+
+def _print(text: str) -> None:
+    """An action's answer: VCS hands what is on stdout to the one who asked."""
+    sys.stdout.buffer.write(vcs.action_output(text))
+    sys.stdout.buffer.flush()
+
+
 _ACTS: Mapping[str, Callable[[Call], int]] = {
     "open": _open,
     "close": _forget,
@@ -160,6 +195,7 @@ _ACTS: Mapping[str, Callable[[Call], int]] = {
     "offline": _offline,
     "clean": _clean,
     "migrate": _migrate,
+    "action": _action,
 }
 
 

@@ -10,10 +10,15 @@ from typing import Callable, NamedTuple
 
 from kvmguest.arglist import GuestConfig
 from kvmguest.backend import Backend
-from kvmguest.deadline import Deadline
+from kvmguest.deadline import Deadline, call_within
 from kvmguest.errors import BackendError, RunsElsewhere
 from kvmguest.log import Log
 from kvmguest.states import GONE, Condition, Verdict
+
+SAVE_LIMIT_S = 15.0
+_HAS_NO_CURRENT_CONFIGURATION = frozenset(
+    {Condition.ABSENT, Condition.MIGRATED, Condition.DARK, Condition.LEFTOVER}
+)
 
 
 class Run(NamedTuple):
@@ -63,6 +68,8 @@ def online(run: Run) -> int:
         )
         return 0
     run.log.info(f"{name} done; {after.sentence}")
+    if seen.condition is Condition.ABSENT:
+        _save_configuration(run)
     return run.config.delay_after_online_s
 
 
@@ -70,8 +77,13 @@ def offline(run: Run) -> None:
     """Ask the guest to shut down and wait until it is down, at most DelayAfterGuestOffline.
 
     A guest that is still booting ignores the request, so it is made once more half-way. What
-    remains running is VCS's to clean.
+    remains running is VCS's to clean. Then the configuration goes to SyncDir.
     """
+    _shut_down(run)
+    _save_configuration(run)
+
+
+def _shut_down(run: Run) -> None:
     seen = run.backend.look()
     if seen.condition in GONE:
         run.log.info(f"{seen.sentence}. It does not run here, nothing to do")
@@ -81,7 +93,7 @@ def offline(run: Run) -> None:
         return
     if seen.condition is Condition.CRASHED:
         # monitor calls it OFFLINE, so no clean would follow and its process would keep the disks.
-        clean(run)
+        _destroy(run)
         return
     wait_s = run.deadline.slice(run.config.delay_after_offline_s)
     start = run.deadline.clock()
@@ -96,8 +108,19 @@ def offline(run: Run) -> None:
     run.log.warning(f"not down {wait_s:.0f} s after the first request; {after.sentence}")
 
 
-def clean(run: Run) -> bool:
-    """End the guest by force; True only when it is verifiably not running here."""
+def clean(run: Run, *, is_online_failed: bool = False) -> bool:
+    """End the guest by force; True only when it is verifiably not running here.
+
+    Then the configuration goes to SyncDir, but not after an online that failed: the guest comes
+    from another node then, and what is defined here may be older than what is in SyncDir.
+    """
+    is_gone = _destroy(run)
+    if not is_online_failed:
+        _save_configuration(run)
+    return is_gone
+
+
+def _destroy(run: Run) -> bool:
     seen = run.backend.look()
     if seen.condition in {Condition.DARK, Condition.LEFTOVER}:
         run.log.error(f"{seen.sentence}. Not cleaned, nothing can be verified")
@@ -126,6 +149,24 @@ def migrate(run: Run, target: str) -> bool:
     except BackendError as error:
         run.log.error(f"{run.config.guest}: not migrated to {target}: {error}")
         return False
+
+
+def _save_configuration(run: Run) -> None:
+    """Copy the configuration to SyncDir if this node has the current one.
+
+    The verdict is known by now, and nothing here changes it: a failure is logged, and a SyncDir
+    that hangs costs a part of what is left of the deadline, not more.
+    """
+    if not run.config.sync_dir or run.backend.look().condition in _HAS_NO_CURRENT_CONFIGURATION:
+        return
+    name = f"{run.config.guest}: saving its configuration to SyncDir"
+    try:
+        saved = call_within(run.deadline.slice(SAVE_LIMIT_S), name, run.backend.save_configuration)
+    except BackendError as error:
+        run.log.warning(f"{name} failed: {error}")
+        return
+    if saved:
+        run.log.info(f"{run.config.guest}: {saved}")
 
 
 def _ask_to_shut_down(run: Run) -> str:

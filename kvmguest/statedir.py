@@ -58,7 +58,8 @@ class StateDir:
 
     def _file(self, name: str) -> str:
         """VCS's resource names are plain; anything else becomes a plain file name too."""
-        is_plain = name.isascii() and name.replace("_", "").replace("-", "").isalnum()
+        letters = name.replace("_", "").replace("-", "").replace(".", "")
+        is_plain = name.isascii() and letters.isalnum() and not name.startswith((".", "x."))
         return os.path.join(self._path, name if is_plain else "x." + os.fsencode(name).hex()[:200])
 
     @staticmethod
@@ -67,3 +68,28 @@ class StateDir:
             os.unlink(path)
         except OSError:
             return
+
+
+class MigratedMarker:
+    """The note that a guest was moved away on purpose, kept per resource.
+
+    It holds the guest's name, so that a resource whose GuestName changes does not inherit it.
+    """
+
+    def __init__(self, memory: StateDir, resource: str, guest: str) -> None:
+        self._memory = memory
+        self._name = f"{resource}.migrated"  # the resource's own name holds monitor's last verdict
+        self._guest = guest
+
+    def target(self) -> str | None:
+        """Where the guest was moved to, "" when that is not known; None without the note."""
+        lines = (self._memory.read(self._name) or "").split("\n")
+        return lines[1] if len(lines) == 2 and lines[0] == self._guest else None
+
+    def set(self, target: str) -> bool:
+        """Write the note; False when it could not be kept."""
+        return self._memory.write(self._name, f"{self._guest}\n{' '.join(target.split())}")
+
+    def clear(self) -> None:
+        """Drop the note, if there is one."""
+        self._memory.forget(self._name)

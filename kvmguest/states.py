@@ -176,6 +176,7 @@ _LIBVIRT_ROWS: tuple[tuple[str, tuple[str, ...], Row], ...] = (
         _DOWN,
     ),
     ("not defined", ("",), Row(_OFFLINE, 0, Condition.ABSENT)),
+    ("not defined", ("marked as migrated",), Row(_INTENTIONAL, 0, Condition.ABSENT)),
     (
         "no connection",
         ("its QEMU process is alive",),

@@ -40,6 +40,7 @@ ENTRY_POINTS: Mapping[str, EntryPoint] = {
     "clean": EntryPoint(60, EXIT_FAILED),
     "migrate": EntryPoint(300, EXIT_NOT_MIGRATED),
     "attr_changed": EntryPoint(60, EXIT_DONE),
+    "action": EntryPoint(30, EXIT_FAILED),
 }
 
 CLEAN_REASONS: Mapping[str, str] = {
@@ -50,6 +51,11 @@ CLEAN_REASONS: Mapping[str, str] = {
     "4": "the guest went offline unexpectedly",
     "5": "monitor timed out too often",
 }
+
+ONLINE_FAILED = frozenset({"2", "3"})
+"""Reasons of clean after which this node's definition is not known to be the current one."""
+MAX_ACTION_OUTPUT_BYTES = 2048
+"""VCS cuts what an action prints; source: "About the action entry point" (7.3)."""
 
 
 def monitor_exit(verdict: Verdict) -> int:
@@ -64,16 +70,34 @@ def monitor_exit(verdict: Verdict) -> int:
 
 
 def split_arguments(verb: str, arguments: Sequence[str]) -> tuple[str, str, Sequence[str]]:
-    """Resource name, clean's reason ("" elsewhere), and the ArgList tuples.
+    """Resource name, clean's reason or the action's token ("" elsewhere), and the ArgList tuples.
 
-    attr_changed gets ``<resource> <changed resource> <attribute> <values>`` and no tuples.
+    VCS tells an action's token by the name of the executable, which passes it on as the first
+    argument. attr_changed gets ``<resource> <changed resource> <attribute> <values>``, no tuples.
     """
     resource = arguments[0] if arguments else ""
     if verb == "attr_changed":
         return resource, "", ()
+    if verb == "action":
+        return "".join(arguments[1:2]), resource, arguments[2:]
     if verb == "clean" and arguments[1:2] and arguments[1].isdigit():
         return resource, arguments[1], arguments[2:]
     return resource, "", arguments[1:]
+
+
+def action_arguments(others: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
+    """What ``hares -action ... -actionargs`` gave: a list, or one scalar with commas in it."""
+    given = others.get("ACTION_ARGS", ())
+    if len(given) == 1:
+        given = given[0].split(",")
+    return tuple(text.strip() for text in given if text.strip())
+
+
+def action_output(text: str) -> bytes:
+    """One line of at most 2048 bytes."""
+    line = " ".join(text.split()).encode(errors="backslashreplace")
+    short = line[: MAX_ACTION_OUTPUT_BYTES - 1].decode(errors="ignore")
+    return short.encode() + b"\n"
 
 
 def migration_target(others: Mapping[str, Sequence[str]]) -> str:

@@ -7,7 +7,7 @@ can repeat it. Error codes are told apart here and nowhere else.
 from __future__ import annotations
 
 import time
-from typing import Callable, TypeVar
+from typing import TYPE_CHECKING, Callable, TypeVar
 
 import libvirt
 
@@ -17,7 +17,11 @@ from kvmguest.deadline import Deadline, call_within
 from kvmguest.log import Log
 from kvmguest.options import Options
 from kvmguest.process_table import find_qemu
+from kvmguest.statedir import MigratedMarker, StateDir
 from kvmguest.states import LibvirtSeen, Verdict, judge_libvirt, libvirt_words
+
+if TYPE_CHECKING:
+    from kvmguest.configsync import ConfigSync
 
 T = TypeVar("T")
 
@@ -62,6 +66,8 @@ class Virsh:
         self._options = options
         self._deadline = deadline
         self._log = log
+        memory = StateDir(options.vcs_state_dir)
+        self._marker = MigratedMarker(memory, config.resource, config.guest)
         self._open = libvirt.openReadOnly if is_read_only else libvirt.open
         self._connection: libvirt.virConnect | None = None
         # Without a handler of our own the library prints every error to stderr.
@@ -72,12 +78,26 @@ class Virsh:
         return judge_libvirt(self._observe())
 
     def start(self) -> None:
-        """Virsh start, which restores a managed save; before it virsh define, if need be."""
+        """Virsh start, which restores a managed save; before it virsh define, if need be.
+
+        With ResyncVMCfg a bad document does not keep the guest down: what is defined starts. A good
+        one that then does not start is taken back, so that it costs nobody the old definition, but
+        the old one is not started: its disks may be yesterday's.
+        """
+        take_back = None
         try:
             domain = self._domain()
         except errors.GuestNotFound:
-            domain = self._define()
-        self._call("start", domain.create)
+            self._config_sync().define()
+            domain = self._domain()
+        else:
+            take_back = self._resync(domain) if self._config.resync_vm_cfg else None
+        try:
+            self._call("start", domain.create)
+        except errors.OperationFailed as error:
+            if take_back is None:
+                raise
+            raise errors.OperationFailed(f"{error}; {take_back()}") from error
 
     def resume(self) -> None:
         """Virsh resume."""
@@ -99,24 +119,64 @@ class Virsh:
         """Virsh migrate --live."""
         raise errors.OperationFailed(f"this version does not migrate to {target} yet")
 
-    def _define(self) -> libvirt.virDomain:
-        path = self._config.config_file
-        if not path:
-            raise errors.OperationFailed(
-                f"libvirt does not know {self._guest}: define it, or set GuestConfigFilePath"
-            )
-        from kvmguest import guestxml  # noqa: PLC0415 - lxml is not for every monitor
+    def save_configuration(self) -> str:
+        """Virsh dumpxml --inactive --security-info, to a file in SyncDir."""
+        return self._config_sync().save()
 
-        document = guestxml.read(path, self._guest)
-        domain = self._call(f"define {path}", lambda: self._connect().defineXML(document))
-        self._log.info(f"{self._guest}: defined from {path}")
-        return domain
+    def redefine(self) -> str:
+        """Virsh define of this node's copy, if the guest is off; a managed save counts as on."""
+        sync = self._config_sync()
+        try:
+            domain = self._domain()
+        except errors.GuestNotFound:
+            sync.define()
+            return "defined"
+        if self._is_in_use(domain):
+            raise errors.WrongState(f"{self._guest} is not off, or has a managed save image")
+        return "redefined" if sync.redefine() else ""
+
+    def dump(self) -> str:
+        """Virsh dumpxml --inactive --security-info."""
+        flags = libvirt.VIR_DOMAIN_XML_INACTIVE | libvirt.VIR_DOMAIN_XML_SECURE
+        domain = self._domain()
+        return self._call("dumpxml --inactive --security-info", lambda: domain.XMLDesc(flags))
+
+    def define(self, text: str) -> None:
+        """Virsh define."""
+        self._call("define", lambda: self._connect().defineXML(text))
+
+    def _config_sync(self) -> ConfigSync:
+        try:
+            from kvmguest.configsync import ConfigSync  # noqa: PLC0415 - lxml is not for a monitor
+        except ImportError as error:
+            raise errors.OperationFailed(f"{error}: install the package python3-lxml") from error
+
+        return ConfigSync(self._config, self._deadline, self._log, self)
+
+    def _resync(self, domain: libvirt.virDomain) -> Callable[[], str] | None:
+        if self._is_in_use(domain):
+            self._log.info(f"{self._guest}: it has a managed save image: not redefined")
+            return None
+        try:
+            return self._config_sync().redefine()
+        except errors.BackendError as error:
+            self._log.warning(f"ResyncVMCfg: {error}. Starting what is defined here")
+            return None
+
+    def _is_in_use(self, domain: libvirt.virDomain) -> bool:
+        has_save = self._call("dominfo", domain.hasManagedSaveImage) == 1
+        return has_save or self._call("domstate", domain.isActive) == 1
 
     def _observe(self) -> LibvirtSeen:
         try:
             return self._observe_with_retry()
         except errors.GuestNotFound:
-            return self._seen_gone("not defined", "")
+            target = self._marker.target()
+            if target is None:
+                return self._seen_gone("not defined", "")
+            return self._seen_gone(
+                "not defined", "marked as migrated", detail=target and f"to {target}"
+            )
         except errors.Unreachable as error:
             return self._seen_by_process_table(str(error))
         except errors.Silent as error:
@@ -134,6 +194,7 @@ class Virsh:
 
     def _observe_once(self) -> LibvirtSeen:
         domain = self._domain()
+        self._marker.clear()  # it is back
         state, reason = libvirt_words(*self._call("domstate --reason", domain.state))
         if state == "running":
             return self._seen_running(domain, reason)
@@ -155,12 +216,19 @@ class Virsh:
         word = _CONTROL_WORDS[control] if control < len(_CONTROL_WORDS) else f"control {control}"
         return LibvirtSeen(self._guest, "running", reason, word, milliseconds / 1000)
 
-    def _seen_gone(self, state: str, reason: str, *, has_managed_save: bool = False) -> LibvirtSeen:
+    def _seen_gone(
+        self, state: str, reason: str, *, has_managed_save: bool = False, detail: str = ""
+    ) -> LibvirtSeen:
         """Libvirt says that nothing runs: believe it only if no process contradicts."""
         qemu = find_qemu(self._guest)
         pid = qemu.pid if qemu else None
         return LibvirtSeen(
-            self._guest, state, reason, has_managed_save=has_managed_save, qemu_pid=pid
+            self._guest,
+            state,
+            reason,
+            has_managed_save=has_managed_save,
+            qemu_pid=pid,
+            detail=detail,
         )
 
     def _seen_by_process_table(self, detail: str) -> LibvirtSeen:

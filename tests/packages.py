@@ -12,6 +12,7 @@ TEST_PACKAGES = (
     "fence-agents",  # fence_rhevm, which checks our RHEV-M double
     "gcc",  # the oVirt SDK from PyPI compiles its XML reader
     "libxml2-dev",
+    "ovmf",  # UEFI firmware, whose variables follow the guest
     "procps",
     "python3-cryptography",  # makes the certificates of that double
     "python3-dev",

@@ -44,6 +44,7 @@ class FakeBackend:
         cost_s: how long each call takes; NEVER: the daemon is frozen.
         start_error: what start raises.
         leftover: libvirt calls it off, but its process is here.
+        save_error: what save_configuration raises.
     """
 
     def __init__(
@@ -58,6 +59,7 @@ class FakeBackend:
         cost_s: float = 0.01,
         start_error: errors.BackendError | None = None,
         leftover: bool = False,
+        save_error: errors.BackendError | None = None,
     ) -> None:
         self._clock = clock
         self._deadline = deadline
@@ -70,6 +72,9 @@ class FakeBackend:
         self.cost_s = cost_s
         self._start_error = start_error
         self._leftover = leftover
+        self._save_error = save_error
+        self.saved = 0
+        """How often the configuration went to SyncDir."""
         self.done: list[str] = []
         """What really happened to the guest, in order; refused requests are not in it."""
 
@@ -117,6 +122,19 @@ class FakeBackend:
         if self._now()[0] in {"shut off", "not defined"}:
             raise errors.WrongState("domain is not running")
         self._become(("shut off", "destroyed"), "destroyed")
+
+    def save_configuration(self) -> str:
+        self._spend(self.cost_s)
+        if self._save_error:
+            raise self._save_error
+        self.saved += 1
+        return "saved /sync/web.xml"
+
+    def redefine(self) -> str:
+        self._spend(self.cost_s)
+        if self._now()[0] not in {"shut off", "not defined"}:
+            raise errors.WrongState("domain is not off")
+        return "redefined"
 
     def migrate(self, target: str) -> bool:
         self._spend(self.cost_s)

@@ -21,7 +21,7 @@ def write(tmp_path: Path, text: str | bytes) -> str:
 
 def test_a_domain_document_is_taken(tmp_path: Path) -> None:
     document = DOMAIN.format(name="<name>web</name>")
-    assert guestxml.read(write(tmp_path, document), "web") == document.replace("'", '"')
+    assert guestxml.read(write(tmp_path, document), "web").text == document.replace("'", '"')
 
 
 @pytest.mark.parametrize(
@@ -30,7 +30,7 @@ def test_a_domain_document_is_taken(tmp_path: Path) -> None:
 def test_what_may_come_before(tmp_path: Path, prefix: str) -> None:
     document = DOMAIN.format(name="<name>web</name>")
     path = write(tmp_path, prefix.strip() + document)
-    assert "<name>web</name>" in guestxml.read(path, "web")
+    assert "<name>web</name>" in guestxml.read(path, "web").text
 
 
 NAMES = [
@@ -59,7 +59,7 @@ NAMES = [
 def test_what_is_taken_is_defined_under_that_name_and_no_other(tmp_path: Path, name: str) -> None:
     """A name that we read otherwise than libvirt does would start a guest nobody monitors."""
     try:
-        document = guestxml.read(write(tmp_path, DOMAIN.format(name=name)), "web")
+        document = guestxml.read(write(tmp_path, DOMAIN.format(name=name)), "web").text
     except OperationFailed:
         return
     connection = libvirt.open("test:///default")

@@ -44,6 +44,7 @@ def case(
     limit_s: float = 300,
     online_s: int = 5,
     offline_s: int = 30,
+    sync_dir: str = "",
     **guest: Any,
 ) -> Case:
     clock = FakeClock()
@@ -51,6 +52,7 @@ def case(
     name, _, reason = state.rstrip(")").partition(" (")
     backend = FakeBackend(clock, deadline, (name, reason), **guest)
     words = ["GuestName", "1", "web", "DelayAfterGuestOnline", "1", str(online_s)]
+    words += ["SyncDir", "1", sync_dir]
     config = arglist.parse("res", [*words, "DelayAfterGuestOffline", "1", str(offline_s)])
     log = Messages()
     return Case(Run(config, backend, deadline, log), backend, clock, log)
@@ -409,3 +411,49 @@ def test_no_path_outlives_its_deadline_and_none_lies(
         assert (verdict.state is State.OFFLINE) <= (truth in {"shut off", "not defined", "crashed"})
     if verb == "online" and guest["leftover"]:
         assert "started" not in here.guest.done
+
+
+# SyncDir
+
+
+@pytest.mark.parametrize(
+    ("verb", "state", "saved"),
+    [
+        (lifecycle.offline, "running (booted)", 1),
+        (lifecycle.offline, "shut off (shutdown)", 1),
+        (lifecycle.offline, "shut off (migrated)", 0),
+        (lifecycle.offline, "not defined", 0),
+        (lifecycle.clean, "running (booted)", 1),
+        (lifecycle.clean, "shut off (crashed)", 1),
+        (lifecycle.clean, "not defined", 0),
+        (lifecycle.online, "not defined", 1),
+        (lifecycle.online, "shut off (shutdown)", 0),
+        (lifecycle.monitor, "running (booted)", 0),
+    ],
+)
+def test_when_the_configuration_goes_to_sync_dir(
+    verb: Callable[[Run], object], state: str, saved: int
+) -> None:
+    with_dir, without = case(state, sync_dir="/sync"), case(state)
+    verb(with_dir.run)
+    verb(without.run)
+    assert with_dir.guest.saved == saved
+    assert without.guest.saved == 0
+
+
+def test_a_clean_after_a_failed_online_spreads_no_stale_configuration() -> None:
+    stale = case("shut off (failed)", sync_dir="/sync")
+    assert lifecycle.clean(stale.run, is_online_failed=True)
+    assert stale.guest.saved == 0
+
+
+@pytest.mark.parametrize(
+    "error", [errors.OperationFailed("no space left"), errors.Silent("no answer")]
+)
+def test_a_sync_dir_that_fails_changes_no_verdict(error: errors.BackendError) -> None:
+    cleaned = case(sync_dir="/sync", save_error=error)
+    assert lifecycle.clean(cleaned.run)
+    assert cleaned.log.last.startswith("W web: saving its configuration to SyncDir failed: no ")
+    started = case("not defined", sync_dir="/sync", save_error=error, online_s=7)
+    assert lifecycle.online(started.run) == 7
+    assert started.log.last.startswith("W ")
