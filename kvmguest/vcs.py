@@ -94,7 +94,8 @@ def action_arguments(others: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
 
 
 def action_output(text: str) -> bytes:
-    """One line of at most 2048 bytes."""
+    """One line of at most 2048 bytes, without control characters."""
+    text = "".join(letter if letter.isprintable() else " " for letter in text)
     line = " ".join(text.split()).encode(errors="backslashreplace")
     short = line[: MAX_ACTION_OUTPUT_BYTES - 1].decode(errors="ignore")
     return short.encode() + b"\n"

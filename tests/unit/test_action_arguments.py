@@ -64,7 +64,7 @@ def test_output_is_one_short_line(text: str) -> None:
     assert len(output) <= 2048
     assert output.count(b"\n") == 1
     assert output.endswith(b"\n")
-    output.decode()
+    assert output.decode().rstrip("\n").isprintable()
 
 
 def test_output_is_cut_between_letters() -> None:

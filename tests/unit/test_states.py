@@ -57,6 +57,7 @@ EXIT_CODES = {
     ("crashed", "panicked"): 100,
     ("pmsuspended", "unknown"): 200,
     ("not defined", ""): 100,
+    ("not defined", "marked as migrated"): 200,
     ("no connection", "its QEMU process is alive"): 105,
     ("no connection", "no process of it"): 99,
     ("no connection", "its QEMU process came by live migration"): 99,
@@ -221,6 +222,7 @@ def test_a_managed_save_image_of_a_running_guest_changes_nothing() -> None:
     ("state", "reason"),
     [
         ("not defined", ""),
+        ("not defined", "marked as migrated"),
         ("shut off", "shutdown"),
         ("shut off", "saved"),
         ("shut off", "migrated"),

@@ -34,6 +34,7 @@ def test_an_entry_point_that_cannot_work_tells_vcs_nothing_false() -> None:
         "monitor": 99,
         "clean": 1,
         "migrate": 255,
+        "action": 1,
     }
 
 
@@ -41,6 +42,7 @@ def test_the_limits_are_those_of_the_type() -> None:
     limits = {verb: entry_point.limit_s for verb, entry_point in vcs.ENTRY_POINTS.items()}
     assert limits["monitor"] == limits["clean"] == limits["open"] == limits["close"] == 60
     assert limits["online"] == limits["offline"] == limits["migrate"] == 300
+    assert limits["action"] == 30
 
 
 TUPLES = ["GuestName", "1", "web"]
