@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from typing import Callable, TypeVar
+from typing import Callable, Generic, TypeVar
 
 from kvmguest.errors import Silent
 
@@ -56,12 +56,46 @@ class Deadline:
         return poll(until, seconds, clock=self.clock, sleep=self._sleep)
 
 
-def call_within(seconds: float, what: str, function: Callable[[], T]) -> T:
-    """Run ``function`` in a thread of its own and return its result.
+class Pending(Generic[T]):
+    """A call under way in a thread of its own.
 
     A call into libvirt that waits for a frozen daemon can be neither interrupted nor signalled,
     so the thread is abandoned: it is a daemon thread, and ``entry`` ends the process with
     ``os._exit``, which does not wait for it.
+    """
+
+    def __init__(self, function: Callable[[], T]) -> None:
+        self._result: list[T] = []
+        self._error: list[BaseException] = []
+        self._thread = threading.Thread(target=self._work, args=(function,), daemon=True)
+        self._thread.start()
+
+    def _work(self, function: Callable[[], T]) -> None:
+        try:
+            self._result.append(function())
+        except BaseException as caught:  # noqa: BLE001 - handed to the caller, whatever it is
+            self._error.append(caught)
+
+    def has_ended(self, seconds: float) -> bool:
+        """Wait at most that long for the end; say whether it has come."""
+        self._thread.join(seconds)
+        return bool(self._result or self._error)
+
+    def result(self, what: str, seconds: float) -> T:
+        """What the call returned, or raise what it raised.
+
+        Raises:
+            Silent: no end within ``seconds``; ``what`` names the call in the message.
+        """
+        if not self.has_ended(seconds):
+            raise Silent(f"{what}: no answer in {seconds:.1f} s")
+        if self._error:
+            raise self._error[0]
+        return self._result[0]
+
+
+def call_within(seconds: float, what: str, function: Callable[[], T]) -> T:
+    """Run ``function`` in a thread of its own and return its result; see Pending.
 
     Raises:
         Silent: no result within ``seconds``; ``what`` names the call in the message. With no
@@ -69,23 +103,7 @@ def call_within(seconds: float, what: str, function: Callable[[], T]) -> T:
     """
     if seconds <= 0:
         raise Silent(f"{what}: no time left to ask")
-    result: list[T] = []
-    error: list[BaseException] = []
-
-    def work() -> None:
-        try:
-            result.append(function())
-        except BaseException as caught:  # noqa: BLE001 - handed to the caller, whatever it is
-            error.append(caught)
-
-    thread = threading.Thread(target=work, daemon=True)
-    thread.start()
-    thread.join(seconds)
-    if result:
-        return result[0]
-    if error:
-        raise error[0]
-    raise Silent(f"{what}: no answer in {seconds:.1f} s")
+    return Pending(function).result(what, seconds)
 
 
 def poll(

@@ -5,20 +5,44 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import Any, Callable, NamedTuple
 
 DEFAULT_PATH = "/etc/kvmguest.conf"
+
+MIGRATE_FLAGS: Mapping[str, str] = MappingProxyType(
+    {
+        "tunnelled": "VIR_MIGRATE_TUNNELLED",
+        "compressed": "VIR_MIGRATE_COMPRESSED",
+        "auto_converge": "VIR_MIGRATE_AUTO_CONVERGE",
+        "postcopy": "VIR_MIGRATE_POSTCOPY",
+        "parallel": "VIR_MIGRATE_PARALLEL",
+        "tls": "VIR_MIGRATE_TLS",
+        "unsafe": "VIR_MIGRATE_UNSAFE",
+        "abort_on_error": "VIR_MIGRATE_ABORT_ON_ERROR",
+    }
+)
+"""What [libvirt] migrate_flags may name, and libvirt's word for it."""
 
 
 class Options(NamedTuple):
     """Every option with its default; the names are ``<section>_<option>`` of the file.
 
     ``libvirt_uri`` "" leaves the choice to libvirt (LIBVIRT_DEFAULT_URI, libvirt.conf, probing).
+    ``libvirt_migrate_uri`` and ``libvirt_migrate_data_uri`` have {target} where the host's name
+    goes; bandwidth in MiB/s, 0 leaves it to libvirt. ``vcs_same_site`` names the VCS systems of
+    this node's site, to which a guest with DROpts may move. ``hosts`` is the section of that
+    name: VCS system -> name of the host in libvirt or RHEV-M, where they differ.
     """
 
     libvirt_uri: str = ""
     libvirt_probe: bool = False
+    libvirt_migrate_uri: str = "qemu+ssh://{target}/system"
+    libvirt_migrate_data_uri: str = ""
+    libvirt_migrate_bandwidth_mib: int = 0
+    libvirt_migrate_flags: frozenset[str] = frozenset()
     vcs_state_dir: str = "/var/lib/kvmguest"
+    vcs_same_site: frozenset[str] = frozenset()
+    hosts: Mapping[str, str] = MappingProxyType({})
     complaints: tuple[str, ...] = ()
 
 
@@ -30,37 +54,55 @@ def load(env: Mapping[str, str]) -> Options:
     import configparser  # noqa: PLC0415 - most sites have no file, and it costs a few ms
 
     parser = configparser.ConfigParser(interpolation=None)
+    parser.optionxform = str  # type: ignore[assignment,method-assign] # VCS systems have capitals
     try:
         with open(path, encoding="utf-8") as file:
             parser.read_file(file)
     except (OSError, UnicodeDecodeError, configparser.Error) as error:
         return Options(complaints=(f"{path} cannot be read: {error}",))
-    values: dict[str, str | bool] = {}
+    values: dict[str, Any] = {}
     complaints = []
     for section in parser.sections():
+        if section == "hosts":
+            values["hosts"] = MappingProxyType(dict(parser[section]))
+            continue
         for option, text in parser[section].items():
-            name = f"{section}_{option}"
-            default = Options._field_defaults.get(name)
-            if not isinstance(default, (str, bool)):
+            name = f"{section}_{option.lower()}"
+            kind = type(Options._field_defaults.get(name))
+            try:
+                values[name] = _CONVERTERS[kind](text)
+            except KeyError:
                 complaints.append(f"{path}: [{section}] {option} is not an option of this agent")
-            elif not isinstance(default, bool):
-                values[name] = text
-            elif text.lower() in _BOOLEANS:
-                values[name] = _BOOLEANS[text.lower()]
-            else:
-                complaints.append(f"{path}: [{section}] {option} is {text!r}: yes or no is needed")
-    return Options(**values, complaints=tuple(complaints))  # type: ignore[arg-type] # compared above
+            except ValueError as error:
+                complaints.append(f"{path}: [{section}] {option} is {text!r}: {error}")
+    unknown = sorted(values.get("libvirt_migrate_flags", frozenset()) - MIGRATE_FLAGS.keys())
+    if unknown:
+        complaints.append(
+            f"{path}: [libvirt] migrate_flags: {' '.join(unknown)}: "
+            f"known are {' '.join(MIGRATE_FLAGS)}"
+        )
+    return Options(**values, complaints=tuple(complaints))
 
 
-_BOOLEANS = MappingProxyType(
-    {
-        "yes": True,
-        "true": True,
-        "on": True,
-        "1": True,
-        "no": False,
-        "false": False,
-        "off": False,
-        "0": False,
-    }
+def _yes_or_no(text: str) -> bool:
+    word = text.lower()
+    if word in {"yes", "true", "on", "1"}:
+        return True
+    if word in {"no", "false", "off", "0"}:
+        return False
+    raise ValueError("yes or no is needed")
+
+
+def _number(text: str) -> int:
+    if text.isascii() and text.isdigit() and len(text) <= 9:
+        return int(text)
+    raise ValueError("a number, 0 or up, is needed")
+
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(text.replace(",", " ").split())
+
+
+_CONVERTERS: Mapping[type, Callable[[str], Any]] = MappingProxyType(
+    {str: str, bool: _yes_or_no, int: _number, frozenset: _words}
 )
