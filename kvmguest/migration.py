@@ -23,14 +23,14 @@ from kvmguest.states import GONE, Condition, Verdict, libvirt_words
 
 T = TypeVar("T")
 
-CONNECT_LIMIT_S = 20.0
+CONNECT_LIMIT_S = 15.0
 """An ssh login to a host that is there takes a second; to one that is not, two minutes."""
 ASK_LIMIT_S = 5.0
 LOOK_EVERY_S = 0.5
 SETTLE_S = 10.0
 """How long both ends may take to agree once the migration is over; 0.1 s was measured."""
 LAST_LOOK_S = 3.0
-FIRST_REPORT_S = 10.0
+FIRST_REPORT_S = 5.0
 ABORT_SHARE = 0.25
 ABORT_MAX_S = 30.0
 """Time kept for the abort and the last look. A target that froze costs the source's libvirtd 30 s
@@ -223,7 +223,7 @@ class Migration:
     def _follow(
         self, job: Pending[int], domain: libvirt.virDomain, made: Plan, start: float
     ) -> None:
-        """Report progress at 10, 20, 40, ... s; abort in time; return when the job is over."""
+        """Report progress at 5, 10, 20, ... s; abort in time; return when the job is over."""
         spare_s = min(ABORT_MAX_S, self._deadline.remaining() * ABORT_SHARE)
         report_s = FIRST_REPORT_S
         has_switched = False

@@ -1,0 +1,240 @@
+"""bin/migrate between two real hosts: where the guest is afterwards, and what is said of it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from tests.doubles.pair import GUEST, UUID, Pair
+from tests.lab.guest import bare, read_heartbeat
+
+pytestmark = pytest.mark.hypervisor
+
+SLOW = "migrate_bandwidth_mib = 2\n"
+
+
+@pytest.fixture(scope="module")
+def hosts() -> Iterator[Pair]:
+    with Pair() as made:
+        yield made
+
+
+@pytest.fixture
+def pair(hosts: Pair) -> Iterator[Pair]:
+    yield hosts
+    hosts.clear()
+
+
+def test_a_guest_moves_and_comes_back(pair: Pair) -> None:
+    pair.start(pair.kvm1)
+    before = read_heartbeat(pair.disk)
+    for source, target, name in (
+        (pair.kvm1, pair.kvm2, "sys2"),  # through [hosts]
+        (pair.kvm2, pair.kvm1, "kvm1"),
+    ):
+        done = pair.migrate(source, name)
+        assert done.code == 0, done.log
+        assert f"migrated to {name}" in done.log
+        assert pair.state(source) == "shut off (migrated)"
+        assert pair.state(target) == "running (migrated)"
+        assert "Persistent:     yes" in target.virsh("dominfo", GUEST)
+        codes = {source: 200, target: 110}
+        assert pair.codes() == (codes[pair.kvm1], codes[pair.kvm2])
+    time.sleep(0.5)
+    after = read_heartbeat(pair.disk)
+    assert before
+    assert after
+    assert before.boot == after.boot
+    assert before.beats < after.beats
+    assert after.foreign == 0
+
+
+def test_a_data_network_and_progress(pair: Pair) -> None:
+    """The data goes where migrate_data_uri says: nobody but us listens on that port."""
+    pair.set_options(
+        "migrate_bandwidth_mib = 5\nmigrate_data_uri = tcp://{target}:49999\n",
+        flags=", auto_converge, compressed",
+    )
+    pair.start(pair.kvm1)
+    move = pair.begin_migrate(pair.kvm1, "sys2", 60)
+    pair.wait_for(pair.kvm2, "paused (migrating)")
+    ports = pair.kvm2.run(["cat", "/proc/net/tcp", "/proc/net/tcp6"]).stdout
+    done = move.result()
+    assert f":{49999:04X} " in ports
+    assert done.code == 0, done.log
+    assert "MiB left, pass" in done.log
+    assert pair.codes() == (200, 110)
+
+
+def test_post_copy_moves_a_guest_that_dirties_its_memory_too_fast(pair: Pair) -> None:
+    pair.set_options("migrate_bandwidth_mib = 16\n", flags="postcopy")
+    pair.start(pair.kvm1, load_mib=40)
+    done = pair.migrate(pair.kvm1, "sys2")
+    assert done.code == 0, done.log
+    assert pair.state(pair.kvm1) == "shut off (migrated)"
+    assert pair.codes() == (200, 110)
+
+
+def _stop(pair: Pair) -> None:
+    pair.kvm1.virsh("destroy", GUEST)
+
+
+def _start_on_target(pair: Pair) -> None:
+    pair.start_bare(pair.kvm2)
+
+
+def _another_on_target(pair: Pair) -> None:
+    pair.kvm2.define(bare(GUEST, uuid=UUID[:-1] + "f"))
+
+
+def _saved_on_target(pair: Pair) -> None:
+    pair.start_bare(pair.kvm2)
+    pair.kvm2.virsh("managedsave", GUEST)
+
+
+def _target_off(pair: Pair) -> None:
+    pair.kvm2.power_off()
+
+
+def _nothing(_pair: Pair) -> None:
+    pass
+
+
+FOR_DR = ("DROpts", "4", "ConfigureNetwork", "1", "IPAddress", "192.0.2.1")
+
+
+@pytest.mark.parametrize(
+    ("prepare", "target", "extra", "reason"),
+    [
+        (_nothing, "sys1", (), "is this host"),
+        (_nothing, "no-such-host", (), "Unable to resolve address"),
+        (_nothing, "-oProxyCommand=id", (), "is no host name"),
+        (_nothing, "sys2", FOR_DR, "may not move to another site"),
+        (_target_off, "sys2", (), "connect web: no answer in 5.0 s"),
+        (_stop, "sys2", (), "Only a running guest can move"),
+        (_start_on_target, "sys2", (), "kvm2 has a guest of this name: running"),
+        (_another_on_target, "sys2", (), "its UUID differs"),
+        (_saved_on_target, "sys2", (), "has a saved memory image"),
+    ],
+)
+def test_refused_beforehand(
+    pair: Pair,
+    prepare: Callable[[Pair], None],
+    target: str,
+    extra: tuple[str, ...],
+    reason: str,
+) -> None:
+    pair.start_bare(pair.kvm1)
+    prepare(pair)
+    before = pair.state(pair.kvm1)
+    done = pair.migrate(pair.kvm1, target, *extra, aep_s=10)
+    assert done.code == 255
+    assert reason.lower() in done.log.lower()
+    assert "begins" not in done.log
+    assert pair.state(pair.kvm1) == before
+
+
+def test_no_target_is_refused(pair: Pair) -> None:
+    done = pair.run(pair.kvm1, "migrate", "VCSInfo", "0")
+    assert done.code == 255
+    assert "names no TargetHost (extra tuples: VCSInfo)" in done.log
+
+
+def test_a_guest_for_disaster_recovery_moves_inside_its_site(pair: Pair) -> None:
+    pair.set_options("", rest="[vcs]\nsame_site = sys1 sys2\n")
+    pair.start_bare(pair.kvm1)
+    assert pair.migrate(pair.kvm1, "sys2", *FOR_DR).code == 0
+
+
+def test_too_slow_is_aborted_in_time(pair: Pair) -> None:
+    pair.set_options(SLOW)
+    pair.start(pair.kvm1, load_mib=48)
+    done = pair.migrate(pair.kvm1, "sys2", aep_s=14)
+    assert done.code == 255
+    assert done.seconds < 9
+    assert "aborted after" in done.log
+    assert "not migrated to sys2" in done.log
+    assert pair.state(pair.kvm1) == "running (booted)"
+    assert pair.codes() == (110, 100)
+
+
+def _kill_target_qemu(pair: Pair) -> None:
+    pair.kvm2.kill_qemu(GUEST)
+
+
+def _kill_target_libvirtd(pair: Pair) -> None:
+    pair.kvm2.kill_libvirtd()
+
+
+def _freeze_target_libvirtd(pair: Pair) -> None:
+    pair.kvm2.freeze_libvirtd()
+
+
+def _freeze_target_qemu(pair: Pair) -> None:
+    pair.kvm2.freeze_qemu(GUEST)
+
+
+def _kill_source_libvirtd(pair: Pair) -> None:
+    pair.kvm1.kill_libvirtd()
+
+
+def _freeze_source_libvirtd(pair: Pair) -> None:
+    pair.kvm1.freeze_libvirtd()
+
+
+def _lose_target(pair: Pair) -> None:
+    pair.kvm2.power_off()
+
+
+NOT_MIGRATED = "not migrated to sys2"
+NOT_KNOWN = "whether it was migrated to sys2 cannot be told"
+
+
+@pytest.mark.parametrize(
+    ("fault", "said", "at_once"),
+    [
+        (_kill_target_qemu, NOT_MIGRATED, True),
+        (_kill_target_libvirtd, NOT_MIGRATED, True),
+        (_lose_target, NOT_MIGRATED, True),
+        (_freeze_target_libvirtd, NOT_MIGRATED, False),
+        (_freeze_target_qemu, NOT_MIGRATED, False),
+        (_kill_source_libvirtd, NOT_KNOWN, True),
+        (_freeze_source_libvirtd, NOT_KNOWN, False),
+    ],
+)
+def test_a_fault_midway(
+    pair: Pair, fault: Callable[[Pair], None], said: str, *, at_once: bool
+) -> None:
+    """It ends in time, is never called a success, and the guest goes on where it was."""
+    pair.set_options(SLOW)
+    pair.start(pair.kvm1, load_mib=48)
+    move = pair.begin_migrate(pair.kvm1, "sys2", 14)
+    pair.wait_for(pair.kvm2, "paused (migrating)")
+    fault(pair)
+    done = move.result()
+    _mend(pair, fault)
+    assert done.code == 255
+    assert said in done.log
+    assert done.seconds < (8 if at_once else 12)
+    pair.wait_for(pair.kvm1, "running (booted)")
+    before = read_heartbeat(pair.disk)
+    time.sleep(0.5)
+    after = read_heartbeat(pair.disk)
+    assert before
+    assert after
+    assert before.beats < after.beats
+    assert after.foreign == 0
+
+
+def _mend(pair: Pair, fault: Callable[[Pair], None]) -> None:
+    mend: dict[Callable[[Pair], None], Callable[[], None]] = {
+        _kill_target_libvirtd: pair.kvm2.start_libvirtd,
+        _freeze_target_libvirtd: pair.kvm2.thaw_libvirtd,
+        _kill_source_libvirtd: pair.kvm1.start_libvirtd,
+        _freeze_source_libvirtd: pair.kvm1.thaw_libvirtd,
+        _freeze_target_qemu: lambda: pair.kvm2.kill_qemu(GUEST),
+    }
+    if fault in mend:
+        mend[fault]()
