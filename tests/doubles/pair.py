@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from tests.lab.guest import READY, bare, obedient, wait_for_console
+from tests.lab.guest import READY, Heartbeat, bare, obedient, read_heartbeat, wait_for_console
 from tests.lab.host import Host, Lab, VirshError
 from tests.lab.image import build_image
 
@@ -123,6 +123,17 @@ class Pair:
         host.define(self.document(words=words, load_mib=load_mib))
         host.virsh("start", GUEST)
         wait_for_console(self.console, READY)
+        if "writer" in words:
+            self.next_beat()
+
+    def next_beat(self, seconds: float = 10) -> Heartbeat:
+        """A heartbeat that is on the disk later than this call."""
+        end = time.monotonic() + seconds
+        before = read_heartbeat(self.disk)
+        while (beat := read_heartbeat(self.disk)) == before or beat is None:
+            assert time.monotonic() < end, f"no heartbeat in {seconds} s"
+            time.sleep(0.05)
+        return beat
 
     def start_bare(self, host: Host) -> None:
         """Make a guest that is there in half a second and does nothing."""

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
 
 import pytest
 
 from tests.doubles.pair import GUEST, UUID, Pair
-from tests.lab.guest import bare, read_heartbeat
+from tests.lab.guest import bare
 
 pytestmark = pytest.mark.hypervisor
 
@@ -29,7 +28,7 @@ def pair(hosts: Pair) -> Iterator[Pair]:
 
 def test_a_guest_moves_and_comes_back(pair: Pair) -> None:
     pair.start(pair.kvm1)
-    before = read_heartbeat(pair.disk)
+    before = pair.next_beat()
     for source, target, name in (
         (pair.kvm1, pair.kvm2, "sys2"),  # through [hosts]
         (pair.kvm2, pair.kvm1, "kvm1"),
@@ -42,10 +41,7 @@ def test_a_guest_moves_and_comes_back(pair: Pair) -> None:
         assert "Persistent:     yes" in target.virsh("dominfo", GUEST)
         codes = {source: 200, target: 110}
         assert pair.codes() == (codes[pair.kvm1], codes[pair.kvm2])
-    time.sleep(0.5)
-    after = read_heartbeat(pair.disk)
-    assert before
-    assert after
+    after = pair.next_beat()
     assert before.boot == after.boot
     assert before.beats < after.beats
     assert after.foreign == 0
@@ -54,7 +50,7 @@ def test_a_guest_moves_and_comes_back(pair: Pair) -> None:
 def test_a_data_network_and_progress(pair: Pair) -> None:
     """The data goes where migrate_data_uri says: nobody but us listens on that port."""
     pair.set_options(
-        "migrate_bandwidth_mib = 5\nmigrate_data_uri = tcp://{target}:49999\n",
+        "migrate_bandwidth_mib = 8\nmigrate_data_uri = tcp://{target}:49999\n",
         flags=", auto_converge, compressed",
     )
     pair.start(pair.kvm1)
@@ -112,7 +108,7 @@ FOR_DR = ("DROpts", "4", "ConfigureNetwork", "1", "IPAddress", "192.0.2.1")
         (_nothing, "no-such-host", (), "Unable to resolve address"),
         (_nothing, "-oProxyCommand=id", (), "is no host name"),
         (_nothing, "sys2", FOR_DR, "may not move to another site"),
-        (_target_off, "sys2", (), "connect web: no answer in 5.0 s"),
+        (_target_off, "sys2", (), "connect web: no answer in"),
         (_stop, "sys2", (), "Only a running guest can move"),
         (_start_on_target, "sys2", (), "kvm2 has a guest of this name: running"),
         (_another_on_target, "sys2", (), "its UUID differs"),
@@ -219,13 +215,7 @@ def test_a_fault_midway(
     assert said in done.log
     assert done.seconds < (8 if at_once else 12)
     pair.wait_for(pair.kvm1, "running (booted)")
-    before = read_heartbeat(pair.disk)
-    time.sleep(0.5)
-    after = read_heartbeat(pair.disk)
-    assert before
-    assert after
-    assert before.beats < after.beats
-    assert after.foreign == 0
+    assert pair.next_beat().foreign == 0
 
 
 def _mend(pair: Pair, fault: Callable[[Pair], None]) -> None:
