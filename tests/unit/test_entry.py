@@ -24,7 +24,7 @@ def env(home: VcsHome) -> dict[str, str]:
     return {"VCS_HOME": str(home.path), "KVMGUEST_CONF": str(conf)}
 
 
-def fail(*_arguments: object) -> None:
+def fail(*_arguments: object, **_options: object) -> None:
     raise ZeroDivisionError("a fault of the agent's own")
 
 
