@@ -115,6 +115,14 @@ def test_resolved_gets_the_servers_from_networkd(root: Path, source: Path) -> No
     assert (root / "etc/resolv.conf").is_symlink()
 
 
+def test_a_hook_for_resolved_is_not_resolved(root: Path, source: Path) -> None:
+    """Debian 12's ifupdown brings the hook along, whether resolved is there or not."""
+    guests.enable(root, "networking.service")
+    put(root, "etc/network/if-up.d/resolved")
+    applied(root, source)
+    assert "nameserver 10.20.0.2\n" in (root / "etc/resolv.conf").read_text()
+
+
 def test_resolvconf_gets_the_servers_from_ifupdown(root: Path, source: Path) -> None:
     guests.enable(root, "networking.service")
     put(root, "sbin/resolvconf")

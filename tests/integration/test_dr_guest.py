@@ -1,0 +1,110 @@
+"""Disaster recovery proven by real guests: Debian with systemd, and each of its network managers.
+
+A guest that belongs to site A boots without a CD, then with site B's CD, then without it again.
+Between boots its power is cut, so that what the service wrote has to be on the disk by itself.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from kvmguest import drnet
+from kvmguest.dr_iso import build_iso
+from tests.lab.debian import MANAGERS, REPORT_PORT, SITE_A, build_disk, document
+from tests.lab.host import Host, Lab
+from tests.lab.namespaces import LabError
+
+pytestmark = pytest.mark.hypervisor
+
+INSTALL = Path(__file__).parents[2] / "kvmguest/guest/install"
+BOOT_S = 120
+SITE_B = "10.20.0.5"
+DROPTS = {
+    "ConfigureNetwork": "1",
+    "IPAddress": SITE_B,
+    "Netmask": "255.255.255.0",
+    "Gateway": "10.20.0.1",
+    "DNSServers": "10.20.0.2 10.20.0.3",
+    "DNSSearchPath": "b.example.com",
+    "Device": "eth0",  # the guest calls it ens2
+}
+
+# A guest that is not up yet answers nothing, then refuses, then tells.
+_ASK = f"""\
+import socket, sys
+with socket.create_connection((sys.argv[1], {REPORT_PORT}), 2) as guest:
+    while data := guest.recv(4096):
+        sys.stdout.buffer.write(data)
+"""
+
+
+@pytest.fixture(scope="module")
+def host() -> Iterator[Host]:
+    """A host with a switch that reaches both sites."""
+    with Lab() as lab:
+        made = lab.host("kvm1")
+        for command in (
+            "ip link add sites type bridge stp_state 0 forward_delay 0",
+            "ip address add 10.10.0.1/24 dev sites",
+            "ip address add 10.20.0.1/24 dev sites",
+            "ip link set sites up",
+        ):
+            done = made.run(command.split())
+            assert done.returncode == 0, done.stderr
+        yield made
+
+
+def install(root: Path) -> None:
+    subprocess.run([INSTALL, "--root", root], check=True, capture_output=True, timeout=30)
+
+
+def report(host: Host, address: str, console: Path) -> dict[str, list[str]]:
+    """Wait until the guest answers at this address; return what it says of its network."""
+    end = time.monotonic() + BOOT_S
+    while True:
+        done = host.run(["/usr/bin/python3", "-S", "-c", _ASK, address])
+        lines = [line.split(" ", 1) for line in done.stdout.splitlines()]
+        if done.returncode == 0 and lines[-1:] and lines[-1][0] == "boot":
+            return {key: [v for k, v in lines if k == key] for key, _ in lines}
+        if time.monotonic() > end:
+            last = console.read_text(errors="replace")[-3000:]
+            raise LabError(f"nobody answers at {address} after {BOOT_S} s; console: {last}")
+        time.sleep(0.5)
+
+
+@pytest.mark.parametrize("manager", MANAGERS)
+def test_a_failover_to_another_site_and_what_remains_of_it(manager: str, host: Host) -> None:
+    shared = host.directory.parent / "shared"
+    disk, console = shared / f"{manager}.raw", shared / f"{manager}.console"
+    image = build_disk(manager, disk, install)
+    cd = shared / "dr.iso"
+    parameters = drnet.parse(DROPTS)
+    assert parameters is not None
+    cd.write_bytes(build_iso(drnet.payload(parameters)))
+
+    def boot(address: str, cdrom: Path | None) -> dict[str, list[str]]:
+        host.virsh("create", "/dev/stdin", stdin=document(manager, image, disk, console, cdrom))
+        told = report(host, address, console)
+        host.virsh("destroy", manager)
+        return told
+
+    own = boot(SITE_A, None)
+    assert own["address"] == [f"{SITE_A}/24"]
+    assert own["gateway"] == ["10.10.0.1"]
+    assert own["status"] == ["nothing has been applied on this system"]
+
+    moved = boot(SITE_B, cd)
+    assert moved["address"] == [f"{SITE_B}/24"]
+    assert moved["gateway"] == ["10.20.0.1"]
+    assert moved["dns"] == ["10.20.0.2", "10.20.0.3"]
+    assert f"{SITE_B}/24 on ens2 through {manager}" in moved["status"][0]
+
+    kept = boot(SITE_B, None)
+    assert kept["boot"] != moved["boot"]
+    del kept["boot"], moved["boot"]
+    assert kept == moved
