@@ -1,6 +1,7 @@
 """Disaster recovery proven by real guests: Debian with systemd, and each of its network managers.
 
-A guest that belongs to site A boots without a CD, then with site B's CD, then without it again.
+A guest that belongs to site A boots without a CD (ConfigureNetwork=0), then with site B's CD, then
+without it again.
 Between boots its power is cut, so that what the service wrote has to be on the disk by itself.
 """
 
@@ -15,7 +16,7 @@ import pytest
 
 from kvmguest import drnet
 from kvmguest.dr_iso import build_iso
-from tests.lab.debian import MANAGERS, REPORT_PORT, SITE_A, build_disk, document
+from tests.lab.debian import MANAGERS, REPORT_PORT, RESTART_PORT, SITE_A, build_disk, document
 from tests.lab.host import Host, Lab
 from tests.lab.namespaces import LabError
 
@@ -24,6 +25,7 @@ pytestmark = pytest.mark.hypervisor
 INSTALL = Path(__file__).parents[2] / "kvmguest/guest/install"
 BOOT_S = 120
 SITE_B = "10.20.0.5"
+SITE_C = "10.20.0.6"
 DROPTS = {
     "ConfigureNetwork": "1",
     "IPAddress": SITE_B,
@@ -77,34 +79,52 @@ def report(host: Host, address: str, console: Path) -> dict[str, list[str]]:
         time.sleep(0.5)
 
 
+def restart_service(host: Host, address: str) -> None:
+    """Do what an administrator does who has put in a CD and does not want to reboot."""
+    ask = _ASK.replace(str(REPORT_PORT), str(RESTART_PORT))
+    host.run(["/usr/bin/python3", "-S", "-c", ask, address])  # the address may go while we listen
+
+
+def make_cd(path: Path, options: dict[str, str]) -> Path:
+    parameters = drnet.parse(options)
+    assert parameters is not None
+    path.write_bytes(build_iso(drnet.payload(parameters)))
+    return path
+
+
 @pytest.mark.parametrize("manager", MANAGERS)
 def test_a_failover_to_another_site_and_what_remains_of_it(manager: str, host: Host) -> None:
     shared = host.directory.parent / "shared"
     disk, console = shared / f"{manager}.raw", shared / f"{manager}.console"
     image = build_disk(manager, disk, install)
-    cd = shared / "dr.iso"
-    parameters = drnet.parse(DROPTS)
-    assert parameters is not None
-    cd.write_bytes(build_iso(drnet.payload(parameters)))
+    site_b = make_cd(shared / "b.iso", DROPTS)
+    site_c = make_cd(shared / "c.iso", {**DROPTS, "IPAddress": SITE_C})
 
-    def boot(address: str, cdrom: Path | None) -> dict[str, list[str]]:
-        host.virsh("create", "/dev/stdin", stdin=document(manager, image, disk, console, cdrom))
-        told = report(host, address, console)
-        host.virsh("destroy", manager)
-        return told
+    def boot(address: str, cd: Path | None, *, drive: bool = True) -> dict[str, list[str]]:
+        guest = document(manager, image, disk, console, cd, drive=drive)
+        host.virsh("create", "/dev/stdin", stdin=guest)
+        return report(host, address, console)
 
-    own = boot(SITE_A, None)
+    own = boot(SITE_A, None, drive=False)
+    host.virsh("destroy", manager)
     assert own["address"] == [f"{SITE_A}/24"]
     assert own["gateway"] == ["10.10.0.1"]
     assert own["status"] == ["nothing has been applied on this system"]
 
-    moved = boot(SITE_B, cd)
+    moved = boot(SITE_B, site_b)
+    host.virsh("destroy", manager)
     assert moved["address"] == [f"{SITE_B}/24"]
     assert moved["gateway"] == ["10.20.0.1"]
     assert moved["dns"] == ["10.20.0.2", "10.20.0.3"]
     assert f"{SITE_B}/24 on ens2 through {manager}" in moved["status"][0]
 
-    kept = boot(SITE_B, None)
-    assert kept["boot"] != moved["boot"]
-    del kept["boot"], moved["boot"]
+    kept = boot(SITE_B, None)  # the drive is there, and empty
+    assert kept.pop("boot") != moved.pop("boot")
     assert kept == moved
+
+    host.virsh("change-media", manager, "hda", str(site_c), "--insert", "--live")
+    restart_service(host, SITE_B)
+    by_hand = report(host, SITE_C, console)
+    host.virsh("destroy", manager)
+    assert by_hand["address"] == [f"{SITE_C}/24"]
+    assert by_hand["gateway"] == ["10.20.0.1"]

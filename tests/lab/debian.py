@@ -1,7 +1,8 @@
 """Full Debian 12 guests, with systemd and the network manager of one's choice, as disk images.
 
-Each has the network of "site A": 10.10.0.5/24, configured the way its manager likes it. On TCP port
-9999, at any of its addresses, it tells what its network is: see Report.
+Each has the network of "site A": 10.10.0.5/24, configured the way its manager likes it. At any of
+its addresses it tells what its network is, on TCP port REPORT_PORT; a connection to RESTART_PORT
+restarts the service under test, as an administrator would by hand.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ DEBIAN_PACKAGES = ("e2fsprogs", "kmod", "mmdebstrap")
 MAC = "52:54:00:0a:0a:05"
 SITE_A = "10.10.0.5"
 REPORT_PORT = 9999
+RESTART_PORT = 9998
 
 _BASE = "systemd,systemd-sysv,udev,dbus,python3,iproute2,kmod"
 _SLIM = tuple(f"--dpkgopt=path-exclude=/usr/share/{part}/*" for part in ("doc", "man", "locale"))
@@ -38,9 +40,13 @@ _COMMON = {
     "etc/hostname": "guest\n",
     "etc/fstab": "/dev/vda / ext4 rw 0 1\n",
     "etc/resolv.conf": "nameserver 10.10.0.2\n",
-    _UNITS + "report.socket": (f"[Socket]\nListenStream={REPORT_PORT}\nAccept=yes\n"),
+    _UNITS + "report.socket": f"[Socket]\nListenStream={REPORT_PORT}\nAccept=yes\n",
     _UNITS + "report@.service": (
         "[Service]\nExecStart=/usr/local/sbin/report\nStandardOutput=socket\n"
+    ),
+    _UNITS + "restart.socket": f"[Socket]\nListenStream={RESTART_PORT}\nAccept=yes\n",
+    _UNITS + "restart@.service": (
+        "[Service]\nExecStart=/bin/systemctl restart vcs-net-reconfig.service\n"
     ),
     "usr/local/sbin/report": (
         "#!/bin/sh\n"
@@ -102,6 +108,18 @@ _MASKED = (
     *("systemd-logind.service", "apt-daily.timer", "apt-daily-upgrade.timer"),
     *("NetworkManager-wait-online.service", "systemd-networkd-wait-online.service"),
 )
+#: Rules of udev that such a guest needs; each of the others costs time at each boot.
+_RULES = (
+    *(
+        "50-udev-default",
+        "60-block",
+        "60-cdrom_id",
+        "60-persistent-storage",
+        "73-special-net-names",
+    ),
+    *("75-net-description", "80-drivers", "80-net-setup-link", "80-ifupdown", "84-nm", "85-nm"),
+    *("90-nm", "99-systemd"),
+)
 _QUICK = (
     "console=ttyS0 root=/dev/vda rw quiet mitigations=off nokaslr audit=0 apparmor=0"
     " cryptomgr.notests rcupdate.rcu_expedited=1 tsc=reliable no_timer_check i8042.noaux"
@@ -148,11 +166,23 @@ def build_disk(manager: str, disk: Path, install: Callable[[Path], object]) -> I
         return Image(small.kernel, _initramfs(kernel, disk.with_suffix(".initramfs")))
 
 
-def document(name: str, image: Image, disk: Path, console: Path, cd: Path | None = None) -> str:
-    """Return the domain XML of such a guest, its card on the bridge "sites"."""
+def document(
+    name: str, image: Image, disk: Path, console: Path, cd: Path | None, *, drive: bool = True
+) -> str:
+    """Return the domain XML of such a guest, its card on the bridge "sites".
+
+    Args:
+        name: the guest's name.
+        image: what it boots, from build_disk.
+        disk: its disk.
+        console: file that receives its console.
+        cd: image of the CD in its drive "hda"; None leaves the drive empty.
+        drive: it has a CD drive at all.
+    """
+    source = f"<source file={quoteattr(str(cd))}/>" if cd else ""
     cdrom = (
         "<disk type='file' device='cdrom'><driver name='qemu' type='raw'/>"
-        f"<source file={quoteattr(str(cd))}/><target dev='hda' bus='ide'/><readonly/></disk>"
+        f"{source}<target dev='hda' bus='ide'/><readonly/></disk>"
     )
     return f"""\
 <domain type='qemu'>
@@ -179,7 +209,7 @@ def document(name: str, image: Image, disk: Path, console: Path, cd: Path | None
       <driver name='qemu' type='raw' cache='unsafe'/>
       <source file={quoteattr(str(disk))}/><target dev='vda' bus='virtio'/>
     </disk>
-    {cdrom if cd else ""}
+    {cdrom if drive else ""}
   </devices>
 </domain>
 """
@@ -215,9 +245,15 @@ def _furnish(root: Path, manager: Manager) -> None:
     for unit in _MASKED:
         (root / _UNITS / unit).unlink(missing_ok=True)
         (root / _UNITS / unit).symlink_to("/dev/null")
-    link = root / (_UNITS + "sockets.target.wants/report.socket")
-    link.parent.mkdir(exist_ok=True)
-    link.symlink_to("../report.socket")
+    for unit in ("report.socket", "restart.socket"):
+        link = root / _UNITS / "sockets.target.wants" / unit
+        link.parent.mkdir(exist_ok=True)
+        link.symlink_to(f"../{unit}")
+    rules = root / "lib/udev/rules.d"
+    for rule in rules.glob("*.rules"):
+        if not rule.name.startswith(_RULES):
+            rule.unlink()
+    (root / "lib/udev/hwdb.bin").unlink(missing_ok=True)
 
 
 def _add_modules(root: Path, kernel: Path) -> None:
