@@ -1,8 +1,8 @@
 """Disaster recovery proven by real guests: Debian with systemd, and each of its network managers.
 
 A guest that belongs to site A boots without a CD (ConfigureNetwork=0), then with site B's CD, then
-without it again.
-Between boots its power is cut, so that what the service wrote has to be on the disk by itself.
+without it again. Between boots its power is cut, so that what the service wrote has to be on the
+disk by itself.
 """
 
 from __future__ import annotations
@@ -85,10 +85,14 @@ def restart_service(host: Host, address: str) -> None:
     host.run(["/usr/bin/python3", "-S", "-c", ask, address])  # the address may go while we listen
 
 
-def make_cd(path: Path, options: dict[str, str]) -> Path:
+def payload(options: dict[str, str]) -> str:
     parameters = drnet.parse(options)
     assert parameters is not None
-    path.write_bytes(build_iso(drnet.payload(parameters)))
+    return drnet.payload(parameters)
+
+
+def make_cd(path: Path, text: str) -> Path:
+    path.write_bytes(build_iso(text))
     return path
 
 
@@ -97,8 +101,9 @@ def test_a_failover_to_another_site_and_what_remains_of_it(manager: str, host: H
     shared = host.directory.parent / "shared"
     disk, console = shared / f"{manager}.raw", shared / f"{manager}.console"
     image = build_disk(manager, disk, install)
-    site_b = make_cd(shared / "b.iso", DROPTS)
-    site_c = make_cd(shared / "c.iso", {**DROPTS, "IPAddress": SITE_C})
+    site_b = make_cd(shared / "b.iso", payload(DROPTS))
+    site_c = make_cd(shared / "c.iso", payload({**DROPTS, "IPAddress": SITE_C}))
+    bad = make_cd(shared / "bad.iso", payload(DROPTS) + "Device=eth0;reboot\n")
 
     def boot(address: str, cd: Path | None, *, drive: bool = True) -> dict[str, list[str]]:
         guest = document(manager, image, disk, console, cd, drive=drive)
@@ -110,6 +115,7 @@ def test_a_failover_to_another_site_and_what_remains_of_it(manager: str, host: H
     assert own["address"] == [f"{SITE_A}/24"]
     assert own["gateway"] == ["10.10.0.1"]
     assert own["status"] == ["nothing has been applied on this system"]
+    assert any("no CD with the label VCSNETCFG" in line for line in own["journal"])
 
     moved = boot(SITE_B, site_b)
     host.virsh("destroy", manager)
@@ -119,10 +125,17 @@ def test_a_failover_to_another_site_and_what_remains_of_it(manager: str, host: H
     assert f"{SITE_B}/24 on ens2 through {manager}" in moved["status"][0]
 
     kept = boot(SITE_B, None)  # the drive is there, and empty
-    assert kept.pop("boot") != moved.pop("boot")
-    assert kept == moved
+    assert kept["boot"] != moved["boot"]
+    same = ("address", "gateway", "dns", "status")
+    assert [kept[key] for key in same] == [moved[key] for key in same]
 
-    host.virsh("change-media", manager, "hda", str(site_c), "--insert", "--live")
+    host.virsh("change-media", manager, "hda", str(bad), "--insert", "--live")
+    restart_service(host, SITE_B)
+    refused = report(host, SITE_B, console)
+    assert [refused[key] for key in same] == [moved[key] for key in same]
+    assert "line 9 repeats the key 'Device'" in refused["journal"]
+
+    host.virsh("change-media", manager, "hda", str(site_c), "--update", "--live")
     restart_service(host, SITE_B)
     by_hand = report(host, SITE_C, console)
     host.virsh("destroy", manager)
