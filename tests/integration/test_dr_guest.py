@@ -2,7 +2,7 @@
 
 A guest that belongs to site A boots without a CD (ConfigureNetwork=0), then with site B's CD, then
 without it again. Between boots its power is cut, so that what the service wrote has to be on the
-disk by itself.
+disk by itself. At last an administrator puts in the CD of site C, which has only IPv6.
 """
 
 from __future__ import annotations
@@ -16,16 +16,25 @@ import pytest
 
 from kvmguest import drnet
 from kvmguest.dr_iso import build_iso
-from tests.lab.debian import MANAGERS, REPORT_PORT, RESTART_PORT, SITE_A, build_disk, document
+from tests.lab.debian import (
+    DEBIAN_PACKAGES,
+    MANAGERS,
+    REPORT_PORT,
+    RESTART_PORT,
+    SITE_A,
+    build_disk,
+    document,
+)
 from tests.lab.host import Host, Lab
 from tests.lab.namespaces import LabError
+from tests.lab.packages import LAB_PACKAGES, ensure_packages
 
 pytestmark = pytest.mark.hypervisor
 
 INSTALL = Path(__file__).parents[2] / "kvmguest/guest/install"
 BOOT_S = 120
 SITE_B = "10.20.0.5"
-SITE_C = "10.20.0.6"
+SITE_C = "2001:db8:20::6"
 DROPTS = {
     "ConfigureNetwork": "1",
     "IPAddress": SITE_B,
@@ -34,6 +43,14 @@ DROPTS = {
     "DNSServers": "10.20.0.2 10.20.0.3",
     "DNSSearchPath": "b.example.com",
     "Device": "eth0",  # the guest calls it ens2
+}
+
+SITE_C_DROPTS = {
+    "ConfigureNetwork": "1",
+    "IPAddress": SITE_C,
+    "Netmask": "64",
+    "Gateway": "2001:db8:20::1",
+    "DNSServers": "2001:db8:20::2",
 }
 
 # A guest that is not up yet answers nothing, then refuses, then tells.
@@ -47,13 +64,16 @@ with socket.create_connection((sys.argv[1], {REPORT_PORT}), 2) as guest:
 
 @pytest.fixture(scope="module")
 def host() -> Iterator[Host]:
-    """A host with a switch that reaches both sites."""
+    """A host with a switch that reaches all sites."""
+    log = Path("/tmp/kvmguest-test-packages.log")
+    ensure_packages([*LAB_PACKAGES, *DEBIAN_PACKAGES], log)
     with Lab() as lab:
         made = lab.host("kvm1")
         for command in (
             "ip link add sites type bridge stp_state 0 forward_delay 0",
             "ip address add 10.10.0.1/24 dev sites",
             "ip address add 10.20.0.1/24 dev sites",
+            "ip address add 2001:db8:20::1/64 dev sites nodad",
             "ip link set sites up",
         ):
             done = made.run(command.split())
@@ -102,7 +122,7 @@ def test_a_failover_to_another_site_and_what_remains_of_it(manager: str, host: H
     disk, console = shared / f"{manager}.raw", shared / f"{manager}.console"
     image = build_disk(manager, disk, install)
     site_b = make_cd(shared / "b.iso", payload(DROPTS))
-    site_c = make_cd(shared / "c.iso", payload({**DROPTS, "IPAddress": SITE_C}))
+    site_c = make_cd(shared / "c.iso", payload(SITE_C_DROPTS))
     bad = make_cd(shared / "bad.iso", payload(DROPTS) + "Device=eth0;reboot\n")
 
     def boot(address: str, cd: Path | None, *, drive: bool = True) -> dict[str, list[str]]:
@@ -139,5 +159,6 @@ def test_a_failover_to_another_site_and_what_remains_of_it(manager: str, host: H
     restart_service(host, SITE_B)
     by_hand = report(host, SITE_C, console)
     host.virsh("destroy", manager)
-    assert by_hand["address"] == [f"{SITE_C}/24"]
-    assert by_hand["gateway"] == ["10.20.0.1"]
+    assert by_hand["address"] == [f"{SITE_C}/64"]
+    assert by_hand["gateway"] == ["2001:db8:20::1"]
+    assert by_hand["dns"] == ["2001:db8:20::2"]

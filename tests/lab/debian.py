@@ -50,8 +50,8 @@ _COMMON = {
     ),
     "usr/local/sbin/report": (
         "#!/bin/sh\n"
-        "ip -o -4 address show scope global | awk '{print \"address\", $4}'\n"
-        "ip -4 route show default | awk '{print \"gateway\", $3}'\n"
+        "ip -o address show scope global | awk '{print \"address\", $4}'\n"
+        "{ ip -4 route show default; ip -6 route show default; } | awk '{print \"gateway\", $3}'\n"
         "sed -n 's/nameserver/dns/p' /etc/resolv.conf\n"
         "echo status $(vcs-net-reconfig --status)\n"
         "journalctl -q -b -u vcs-net-reconfig -o cat -n 9 | sed 's/^/journal /'\n"
