@@ -195,6 +195,8 @@ class Virsh:
         except errors.Unreachable:
             self._connection = None
             self._deadline.sleep(RECONNECT_PAUSE_S)
+        except errors.WrongState:
+            self._log.debug(1, f"{self._guest}: it changed between two questions, so once more")
         return self._observe_once()
 
     def _observe_once(self) -> LibvirtSeen:

@@ -101,6 +101,16 @@ def test_the_probe_is_no_obstacle_where_the_driver_has_none(probe: bool) -> None
     assert backend.look().condition is Condition.RUNNING
 
 
+def test_a_guest_that_ends_between_two_questions_is_looked_at_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Seen: domstate says running, QEMU ends, domcontrol says "domain is not running" (code 55)."""
+    ended = failure(libvirt.VIR_ERR_OPERATION_INVALID, "domain is not running")
+    monkeypatch.setattr(virsh, "find_qemu", lambda _guest: None)
+    backend = over(Dying(ended))
+    assert backend.look().condition is Condition.OFF
+
+
 # A libvirt that fails.
 
 
@@ -139,6 +149,30 @@ class Broken:
 
     def isAlive(self) -> int:  # noqa: N802 - libvirt's name
         return int(self._alive)
+
+
+class Dying:
+    """A guest that runs when it is first looked at, and not any more at the next question."""
+
+    def __init__(self, error: Exception) -> None:
+        self._error = error
+        self._runs = True
+
+    def lookupByName(self, _name: str) -> Dying:  # noqa: N802 - libvirt's name
+        return self
+
+    def state(self) -> tuple[int, int]:
+        return (1, 1) if self._runs else (libvirt.VIR_DOMAIN_SHUTOFF, 3)
+
+    def controlInfo(self) -> list[int]:  # noqa: N802 - libvirt's name
+        self._runs = False
+        raise self._error
+
+    def hasManagedSaveImage(self) -> int:  # noqa: N802 - libvirt's name
+        return 0
+
+    def isAlive(self) -> int:  # noqa: N802 - libvirt's name
+        return 1
 
 
 def over(connection: object, **settings: float) -> Virsh:
