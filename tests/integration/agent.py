@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -58,16 +58,17 @@ class Agent:
         else:
             path.unlink(missing_ok=True)
 
-    def begin(self, verb: str, guest: str, *, home: VcsHome | None = None, **more: str) -> Running:
+    def begin(self, verb: str, guest: str, **more: str) -> Running:
         """Start an entry point for the resource "res" and the guest.
 
         Args:
             verb: its name.
             guest: GuestName.
-            home: where it logs to; needed where several run at once.
             more: further attributes and their values. AEPTimeout is 60 unless given.
         """
-        home = home or self._home
+        return self._begin(self._home, verb, guest, more)
+
+    def _begin(self, home: VcsHome, verb: str, guest: str, more: Mapping[str, str]) -> Running:
         attributes = {"GuestName": guest, "AEPTimeout": "60", **more}
         words = [word for name, value in attributes.items() for word in (name, "1", value)]
         reason = ["4"] if verb == "clean" else []
@@ -96,7 +97,7 @@ class Agent:
 
     def at_once(self, *verbs: str, guest: str, **more: str) -> dict[str, Ended]:
         """Several entry points at the same time, to save time."""
-        begun = {verb: self.begin(verb, guest, home=self._new_home(), **more) for verb in verbs}
+        begun = {verb: self._begin(self._new_home(), verb, guest, more) for verb in verbs}
         return {verb: self.finish(running) for verb, running in begun.items()}
 
     def monitor(self, guest: str, **more: str) -> int:
