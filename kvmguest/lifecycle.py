@@ -41,8 +41,8 @@ def online(run: Run) -> int:
     A guest on its way down is waited for. A failed start is logged and returns 0 seconds: the
     monitor that follows tells VCS the truth.
     """
-    seen = run.deadline.poll(lambda: _unless(run, Condition.STOPPING), run.deadline.remaining())
-    if seen is None:
+    seen = _wait_while(run, Condition.STOPPING, run.deadline.remaining())
+    if seen.condition is Condition.STOPPING:
         run.log.error(f"{run.config.guest}: not started: it is still on its way down")
         return 0
     if seen.condition is Condition.RUNNING:
@@ -84,7 +84,8 @@ def offline(run: Run) -> None:
 
 
 def _shut_down(run: Run) -> None:
-    seen = run.backend.look()
+    # A libvirtd that restarts is waited for: VCS destroys what still runs when offline returns.
+    seen = _wait_while(run, Condition.DARK, run.config.delay_after_offline_s)
     if seen.condition in GONE:
         run.log.info(f"{seen.sentence}. It does not run here, nothing to do")
         return
@@ -195,9 +196,18 @@ def _try(act: Callable[[], None]) -> str:
     return ""
 
 
-def _unless(run: Run, condition: Condition) -> Verdict | None:
+def _wait_while(run: Run, condition: Condition, seconds: float) -> Verdict:
+    """What is seen when the guest is in that condition no more, or the seconds are over."""
     seen = run.backend.look()
-    return None if seen.condition is condition else seen
+
+    def look() -> Verdict | None:
+        nonlocal seen
+        seen = run.backend.look()
+        return None if seen.condition is condition else seen
+
+    if seen.condition is condition:
+        run.deadline.poll(look, seconds)
+    return seen
 
 
 def _if_gone(run: Run) -> Verdict | None:

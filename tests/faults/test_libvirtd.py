@@ -10,8 +10,9 @@ from collections.abc import Iterator
 import pytest
 
 from tests.integration.agent import BIN, Agent
-from tests.lab.guest import bare
-from tests.lab.host import Host
+from tests.lab.guest import READY, bare, obedient, wait_for_console
+from tests.lab.host import Host, Lab
+from tests.lab.image import Image
 
 pytestmark = pytest.mark.hypervisor
 
@@ -81,6 +82,50 @@ def test_libvirtd_is_down_and_the_guest_runs(agent: Agent, host: Host, running: 
     assert host.qemu_pid(running)
     host.start_libvirtd()
     assert agent.monitor(running) == 110
+
+
+def test_a_libvirtd_that_restarts_does_not_cost_the_guest_its_shutdown(
+    agent: Agent, host: Host, image: Image, lab: Lab
+) -> None:
+    """https://github.com/ClusterLabs/resource-agents/pull/395: stop came while it was restarted.
+
+    VCS destroys what still runs when offline returns, so offline waits for libvirtd.
+    """
+    host.define(obedient("web", image, lab.shared / "restart.console"))
+    host.virsh("start", "web")
+    wait_for_console(lab.shared / "restart.console", READY)
+    host.kill_libvirtd()
+    begun = agent.begin("offline", "web", DelayAfterGuestOffline="30")
+    time.sleep(3)
+    host.start_libvirtd()
+    offline = agent.finish(begun)
+    assert offline.code == 0
+    assert "I shut down; web: libvirt: shut off (shutdown)" in offline.log
+    assert offline.seconds < 15
+
+
+def test_libvirtd_restarts_while_the_guest_shuts_down(
+    agent: Agent, host: Host, image: Image, lab: Lab
+) -> None:
+    console = lab.shared / "restart-later.console"
+    host.define(obedient("web", image, console, words=["deaf"]))
+    host.virsh("start", "web")
+    begun = agent.begin("offline", "web", DelayAfterGuestOffline="8")
+    time.sleep(1)
+    host.kill_libvirtd()
+    host.start_libvirtd()
+    offline = agent.finish(begun)
+    assert (offline.code, agent.monitor("web")) == (0, 110)
+    assert "W not down 8 s after the first request; web: libvirt: running (booted)" in offline.log
+
+
+def test_a_guest_that_reboots_is_never_offline(agent: Agent, host: Host, running: str) -> None:
+    """https://github.com/ClusterLabs/resource-agents/issues/308: a reboot taken for a death."""
+    begun = [agent.begin("monitor", running)]
+    for _time in range(4):
+        host.virsh("reset", running)
+        begun.append(agent.begin("monitor", running))
+    assert {agent.finish(one).code for one in begun} == {110}
 
 
 def test_libvirtd_is_down_and_the_guest_is_not_there(agent: Agent, host: Host) -> None:

@@ -12,7 +12,7 @@ from kvmguest import arglist, errors, lifecycle
 from kvmguest.deadline import Deadline
 from kvmguest.lifecycle import Run
 from kvmguest.log import Log
-from kvmguest.states import State
+from kvmguest.states import State, Verdict
 from tests.doubles.fake_backend import NEVER, FakeBackend, FakeClock
 
 
@@ -230,6 +230,23 @@ def test_offline_of_a_panicked_guest_ends_its_process() -> None:
     here = case("crashed (panicked)")
     lifecycle.offline(here.run)
     assert here.guest.done == ["destroyed"]
+
+
+def test_offline_waits_for_a_libvirt_that_is_away_for_a_moment() -> None:
+    """VCS destroys what still runs when offline returns."""
+    here = case("no connection (its QEMU process is alive)")
+    look = here.guest.look
+
+    def return_after_3_s() -> Verdict:
+        if here.clock.now > 3:
+            here.guest.look = look  # type: ignore[method-assign]
+            here.guest.state = ("running", "booted")
+        return look()
+
+    here.guest.look = return_after_3_s  # type: ignore[method-assign]
+    lifecycle.offline(here.run)
+    assert here.guest.done == ["heard the button", "shut down"]
+    assert 4 <= here.clock.now < 5
 
 
 @pytest.mark.parametrize(
