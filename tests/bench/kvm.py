@@ -2,8 +2,8 @@
 
     python3 -m tests.bench.kvm [--rounds N] [--waves N]      as root, with the system's own Python
 
-All are measured in one run, in turn, inside one laboratory host, on one running guest. Seconds depend
-on the machine and its load; the ratios are what counts. Ends with 1 if a target is missed.
+All are measured in one run, in turn, inside one laboratory host, on one running guest. Seconds
+depend on the machine and its load; the ratios are what counts. Ends with 1 if a target is missed.
 """
 
 from __future__ import annotations
@@ -134,8 +134,8 @@ def imports(host: Host) -> None:
         if own.strip().isdigit():
             modules.append((int(own), int(total), name))
     print(f"imports of a monitor: {len(modules)} modules; those that cost most, own (with theirs):")
-    for own, total, name in sorted(modules, reverse=True)[:14]:
-        print(f"  {own / 1000:7.1f} ms ({total / 1000:6.1f})  {name.strip()}")
+    for us, total_us, module in sorted(modules, reverse=True)[:14]:
+        print(f"  {us / 1000:7.1f} ms ({total_us / 1000:6.1f})  {module.strip()}")
 
 
 def main() -> None:

@@ -19,9 +19,7 @@ Sample = tuple[float, float, int]
 
 
 def _start(argv: Sequence[str], env: Mapping[str, str]) -> int:
-    null = [
-        (os.POSIX_SPAWN_OPEN, descriptor, os.devnull, os.O_RDWR, 0) for descriptor in (0, 1, 2)
-    ]
+    null = [(os.POSIX_SPAWN_OPEN, descriptor, os.devnull, os.O_RDWR, 0) for descriptor in (0, 1, 2)]
     return os.posix_spawnp(argv[0], list(argv), {**os.environ, **env}, file_actions=null)
 
 

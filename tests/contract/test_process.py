@@ -208,6 +208,31 @@ def test_everything_hangs_at_once(agent: Agent, tmp_path: Path, frozen: str) -> 
     assert done.seconds < 4
 
 
+@pytest.mark.parametrize(("verb", "code"), [("monitor", 99), ("clean", 1), ("online", 0)])
+def test_a_file_that_hangs_does_not_outlive_the_timeout(agent: Agent, verb: str, code: int) -> None:
+    """A FIFO stands for a file on a server that does not answer."""
+    os.mkfifo(agent.directory / "fifo")
+    env = {"KVMGUEST_CONF": str(agent.directory / "fifo")}
+    if verb == "online":
+        agent.guests({})
+        env = {}
+    words = [
+        *WEB,
+        "AEPTimeout",
+        "1",
+        "4",
+        "GuestConfigFilePath",
+        "1",
+        str(agent.directory / "fifo"),
+    ]
+    done = agent.run(verb, "res", *(["4"] if verb == "clean" else []), *words, env=env)
+    assert (done.code, done.out, done.err) == (code, "", "")
+    assert done.seconds < 4
+    assert agent.home.texts() == [
+        f"{verb} gave up before its limit of 4 s: a disk or a daemon hangs"
+    ]
+
+
 def test_a_state_directory_that_cannot_be_used_costs_only_brevity(agent: Agent) -> None:
     agent.state_dir.write_text("a file")
     for _minute in range(2):
