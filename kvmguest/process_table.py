@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
 from typing import NamedTuple
+
+LIBVIRT_STATUS = "/run/libvirt/qemu"
+"""Where libvirtd and virtqemud keep what they must know after a restart of their own."""
 
 
 class Qemu(NamedTuple):
@@ -43,3 +47,18 @@ def _is_qemu_of(words: list[bytes], guest: bytes) -> bool:
     option = words[words.index(b"-name") + 1]
     first = option.replace(b",,", b"\0").split(b",")[0].replace(b"\0", b",")
     return first in {guest, b"guest=" + guest}
+
+
+def is_migrating(guest: str, status: str = LIBVIRT_STATUS) -> bool | None:
+    """Whether libvirt's own record of this guest says that a live migration is under way.
+
+    libvirtd writes the record when a migration begins here, on either end, and takes it back once
+    it is sure where the guest runs; killed in between, it leaves the record behind. A guest in the
+    hands of a post-copy migration runs on the target while its process lives on at the source, so
+    a process alone would prove it ONLINE on both (measured). None: there is no such record.
+    """
+    try:
+        with open(os.path.join(status, f"{guest}.xml"), "rb") as file:
+            return re.search(rb"<job [^>]*async=.migration ", file.read()) is not None
+    except OSError:
+        return None

@@ -184,7 +184,11 @@ _LIBVIRT_ROWS: tuple[tuple[str, tuple[str, ...], Row], ...] = (
     ),
     (
         "no connection",
-        ("no process of it", "its QEMU process came by live migration"),
+        (
+            "no process of it",
+            "its QEMU process came by live migration",
+            "its QEMU process is in a live migration",
+        ),
         Row(_UNKNOWN, 0, Condition.DARK, True, "start libvirtd (or virtqemud) on this node"),
     ),
     (

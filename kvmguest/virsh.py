@@ -16,7 +16,7 @@ from kvmguest.arglist import GuestConfig
 from kvmguest.deadline import Deadline, call_within
 from kvmguest.log import Log
 from kvmguest.options import Options
-from kvmguest.process_table import find_qemu
+from kvmguest.process_table import find_qemu, is_migrating
 from kvmguest.statedir import MigratedMarker, StateDir
 from kvmguest.states import LibvirtSeen, Verdict, judge_libvirt, libvirt_words
 
@@ -47,6 +47,15 @@ _ERRORS: dict[int, type[errors.BackendError]] = {
 # QEMU's image locks have no code of their own, only a text (QEMU 2.10 to 7.2).
 _LOCK_TEXT = '" lock'
 _LOCK_HINT = "Failed to get "
+# What a QEMU process says of its guest: (libvirt's record says migrating, QEMU's -incoming).
+_PROCESS_WORDS = {
+    (True, False): "its QEMU process is in a live migration",
+    (True, True): "its QEMU process is in a live migration",
+    (False, False): "its QEMU process is alive",
+    (False, True): "its QEMU process is alive",
+    (None, False): "its QEMU process is alive",
+    (None, True): "its QEMU process came by live migration",
+}
 
 
 class Virsh:
@@ -242,8 +251,7 @@ class Virsh:
         qemu = find_qemu(self._guest)
         reason = "no process of it"
         if qemu:
-            came = "its QEMU process came by live migration"
-            reason = came if qemu.is_incoming else "its QEMU process is alive"
+            reason = _PROCESS_WORDS[is_migrating(self._guest), qemu.is_incoming]
         return LibvirtSeen(self._guest, "no connection", reason, detail=detail)
 
     def _connect(self) -> libvirt.virConnect:

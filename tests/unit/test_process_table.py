@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from kvmguest.deadline import poll
-from kvmguest.process_table import find_qemu
+from kvmguest.process_table import find_qemu, is_migrating
 
 QEMU = "/usr/bin/qemu-system-x86_64"
 
@@ -122,3 +122,23 @@ def test_the_real_process_table() -> None:
     assert found is not None
     assert found.pid == process.pid
     assert find_qemu("not a guest") is None
+
+
+@pytest.mark.parametrize(
+    ("job", "expected"),
+    [
+        ("<job type='none' async='migration out' phase='perform3' flags='0x820b'/>", True),
+        ("<job type='none' async='migration in' phase='prepare'>", True),
+        ("<job type='none' async='dump'/>", False),
+        ("<title>async=migration out</title>", False),
+        ("", False),
+    ],
+)
+def test_libvirts_record_of_a_migration(tmp_path: Path, job: str, *, expected: bool) -> None:
+    text = f"<domstatus state='running' reason='booted' pid='56'>{job}<domain/></domstatus>"
+    (tmp_path / "web.xml").write_text(text, encoding="utf-8")
+    assert is_migrating("web", str(tmp_path)) is expected
+
+
+def test_no_record_is_no_answer(tmp_path: Path) -> None:
+    assert is_migrating("web", str(tmp_path)) is None

@@ -61,6 +61,7 @@ EXIT_CODES = {
     ("no connection", "its QEMU process is alive"): 105,
     ("no connection", "no process of it"): 99,
     ("no connection", "its QEMU process came by live migration"): 99,
+    ("no connection", "its QEMU process is in a live migration"): 99,
     ("no answer", ""): 99,
     ("error", ""): 99,
 }
