@@ -9,6 +9,9 @@ from tests.lab.packages import LAB_PACKAGES, PackagesMissingError, ensure_packag
 
 TEST_PACKAGES = (
     *LAB_PACKAGES,
+    "corosync",  # the cluster engine that drives our agent
+    "pacemaker",
+    "pacemaker-cli-utils",
     "fence-agents",  # fence_rhevm, which checks our RHEV-M double
     "gcc",  # the oVirt SDK from PyPI compiles its XML reader
     "libxml2-dev",

@@ -1,0 +1,59 @@
+"""Plays every scenario under both agents and prints a Markdown table: python3 -m tests.cluster."""
+
+from __future__ import annotations
+
+import argparse
+import secrets
+import sys
+import time
+from pathlib import Path
+
+from tests.cluster import report
+from tests.cluster.engine import kvmguest, virtual_domain
+from tests.cluster.pair import BIN, Pair
+from tests.cluster.play import Outcome, play
+from tests.cluster.scenarios import LONG, SHORT, random_rounds
+from tests.lab.image import build_image
+from tests.lab.namespaces import LabError
+from tests.lab.packages import PackagesMissingError, ensure_packages
+from tests.packages import TEST_PACKAGES
+
+
+def main() -> int:
+    """Play; 0 when our agent was right in every scenario, 1 when not, 2 when nothing could run."""
+    parser = argparse.ArgumentParser(prog="python3 -m tests.cluster", description=__doc__)
+    parser.add_argument("--only", default="", help="scenarios whose name contains this")
+    parser.add_argument("--agent", default="", help="KVMGuest or VirtualDomain; both if absent")
+    parser.add_argument("--rounds", type=int, default=20, help="random rounds")
+    parser.add_argument("--seed", type=int, help="of the random rounds")
+    parser.add_argument("--log", type=Path, default=Path("/tmp/kvmguest-cluster.log"))
+    words = parser.parse_args()
+    seed = secrets.randbelow(10**6) if words.seed is None else words.seed
+    scenarios = (*SHORT, *LONG, *random_rounds(seed, words.rounds))
+    scenarios = tuple(scenario for scenario in scenarios if words.only in scenario.name)
+    try:
+        ensure_packages(TEST_PACKAGES, Path("/tmp/kvmguest-test-packages.log"))
+        image = build_image()
+        print(f"{len(scenarios)} scenarios, seed {seed}; timelines go to {words.log}", flush=True)
+        outcomes: list[Outcome] = []
+        began = time.monotonic()
+        with Pair(image) as pair, words.log.open("w", encoding="utf-8") as log:
+            for agent in (kvmguest(BIN, pair.config), virtual_domain(pair.config)):
+                if words.agent not in {"", agent.label}:
+                    continue
+                for scenario in scenarios:
+                    outcome = play(pair, agent, scenario, lambda text: print(text, flush=True))
+                    outcomes.append(outcome)
+                    print(report.timeline(outcome), end="\n\n", file=log, flush=True)
+                    print(report.timeline(outcome).partition("\n")[0], flush=True)
+    except (LabError, PackagesMissingError) as error:
+        print(f"tests.cluster: {error}", file=sys.stderr)
+        return 2
+    print(
+        f"\n{report.table(outcomes)}\n\n{(time.monotonic() - began) / 60:.0f} minutes, seed {seed}"
+    )
+    return 0 if all(o.is_right for o in outcomes if o.agent == "KVMGuest") else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
