@@ -82,11 +82,11 @@ time.sleep(600)
 
 def members(places: set[str]) -> list[int]:
     """The processes in these process namespaces."""
-    found = []
-    for entry in Path("/proc").glob("[0-9]*"):
-        try:
-            if os.readlink(entry / "ns/pid") in places:
-                found.append(int(entry.name))
-        except OSError:
-            continue  # it ended just now
-    return found
+    return [int(e.name) for e in Path("/proc").glob("[0-9]*") if place_of(e) in places]
+
+
+def place_of(entry: Path) -> str:
+    try:
+        return os.readlink(entry / "ns/pid")
+    except OSError:
+        return ""  # it ended just now
