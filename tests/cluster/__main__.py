@@ -9,9 +9,10 @@ import time
 from pathlib import Path
 
 from tests.cluster import report
-from tests.cluster.engine import kvmguest, virtual_domain
+from tests.cluster.engine import Agent, kvmguest, virtual_domain
 from tests.cluster.pair import BIN, Pair
-from tests.cluster.play import Outcome, play
+from tests.cluster.observer import Record
+from tests.cluster.play import Outcome, judge, play
 from tests.cluster.scenarios import LONG, SHORT, random_rounds
 from tests.lab.image import build_image
 from tests.lab.namespaces import LabError
@@ -42,7 +43,7 @@ def main() -> int:
                 if words.agent not in {"", agent.label}:
                     continue
                 for scenario in scenarios:
-                    outcome = play(pair, agent, scenario, lambda text: print(text, flush=True))
+                    outcome = _play(pair, agent, scenario)
                     outcomes.append(outcome)
                     print(report.timeline(outcome), end="\n\n", file=log, flush=True)
                     print(report.timeline(outcome).partition("\n")[0], flush=True)
@@ -53,6 +54,16 @@ def main() -> int:
         f"\n{report.table(outcomes)}\n\n{(time.monotonic() - began) / 60:.0f} minutes, seed {seed}"
     )
     return 0 if all(o.is_right for o in outcomes if o.agent == "KVMGuest") else 1
+
+
+def _play(pair: Pair, agent: Agent, scenario: Scenario) -> Outcome:
+    """One scenario; a pair that cannot be brought in order does not end the run."""
+    try:
+        return play(pair, agent, scenario, lambda text: print(text, flush=True))
+    except LabError as error:
+        pair.formed = None
+        nothing = Record((), ("",), 0, ())
+        return judge(agent.label, scenario, nothing, 0, 0, f"not played: {error}")
 
 
 if __name__ == "__main__":

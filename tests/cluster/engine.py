@@ -114,6 +114,7 @@ def virtual_domain(config: Path) -> Agent:
         ("config", str(config)),
         ("hypervisor", "qemu:///system"),
         ("migration_transport", "tcp"),
+        ("migrate_options", "--unsafe"),  # the hosts see the same file, but libvirt does not know
     )
     return Agent("VirtualDomain", 'provider="heartbeat" type="VirtualDomain"', words)
 

@@ -68,11 +68,16 @@ def _save(pair: Pair, node: str) -> None:
 
 def _migrate_by_hand(pair: Pair, node: str) -> None:
     target = f"qemu+tcp://{pair.other(node)}/system"
-    pair.nodes[node].virsh("migrate", "--live", GUEST, target)
+    pair.nodes[node].virsh("migrate", "--live", "--unsafe", GUEST, target)
 
 
-def _move(pair: Pair, node: str) -> None:
-    pair.command("crm_resource", "--move", "-r", RESOURCE, "-N", pair.other(node))
+def _move_to(pair: Pair, node: str) -> None:
+    pair.command("crm_resource", "--move", "-r", RESOURCE, "-N", node)
+
+
+def _settle(pair: Pair, _node: str) -> None:
+    if complaint := pair.settle(60, calm_s=2):
+        raise LabError(complaint)
 
 
 FAULTS: Mapping[str, Fault] = MappingProxyType(
@@ -90,7 +95,9 @@ FAULTS: Mapping[str, Fault] = MappingProxyType(
         "save": _save,
         "migrate by hand": _migrate_by_hand,
         "make migrations slow": _virsh("migrate-setspeed", GUEST, "4"),
-        "move": _move,
+        "move": lambda pair, node: _move_to(pair, pair.other(node)),
+        "move back": _move_to,
+        "await order": _settle,
         "await both": _await_processes(2, 30),
         "stop": _role("Stopped"),
         "await gone": _await_processes(0, 60),

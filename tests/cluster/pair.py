@@ -26,8 +26,12 @@ ROOT = Path(__file__).resolve().parents[2]
 BIN = ROOT / "bin"
 _NODE = Path(__file__).with_name("node")
 
-#: Libvirt of the other node is asked over the laboratory's network.
-_SITE_OPTIONS = "[libvirt]\nmigrate_uri = qemu+tcp://{target}/system\n"
+#: libvirt does not know that the hosts see the same file, hence "unsafe".
+_SITE_OPTIONS = """\
+[libvirt]
+migrate_uri = qemu+tcp://{target}/system
+migrate_flags = unsafe
+"""
 
 
 class Pair:
@@ -98,6 +102,7 @@ class Pair:
         for host in hosts:
             shutil.rmtree(host.directory / "var/lib/pacemaker", ignore_errors=True)
             shutil.rmtree(host.directory / "etc/libvirt/qemu", ignore_errors=True)
+            shutil.rmtree(host.directory / "var/lib/libvirt/qemu/save", ignore_errors=True)
             etc = host.directory / "etc"
             (etc / "corosync").mkdir(exist_ok=True)
             (etc / "corosync/corosync.conf").write_text(corosync_conf(hosts), encoding="ascii")

@@ -11,11 +11,12 @@ from typing import Callable, NamedTuple
 
 from tests.cluster.engine import Agent
 from tests.cluster.faults import FAULTS
-from tests.cluster.observer import Event
+from tests.cluster.observer import Event, Record
 from tests.cluster.pair import Pair
 from tests.cluster.scenarios import FENCE, RESTART, Scenario, Step
 from tests.lab.namespaces import LabError
 
+NOT_POSSIBLE = ": not possible:"
 _ENGINE_LINE = re.compile(
     r"^(\w{3} \d\d) (\d\d:\d\d:\d\d\.\d+) (\w+) \S+ +\[\d+\] \(\w+\)\s+\w+:\s+"
     r"(Result of .*?|Peer \w+ was .*?)(?: \||$)",
@@ -67,40 +68,44 @@ def play(
     complaint = pair.settle(scenario.limit_s)
     record = pair.observer.record()
     fenced = len(pair.switch.fencings) - fenced_before
-    events += [
-        *(
-            Event(p.at, f"power switch: {p.action} {p.node}")
-            for p in pair.switch.fencings[fenced_before:]
-        ),
-        *record.events,
-        *_engine_events(pair, logs),
-    ]
-    ended = [end for _, end in record.gaps if end is None or end > start]
-    # A timeline from Pacemaker's own log has its clock, which is the wall's.
-    timeline = sorted((round(event.at - start, 1), event.text) for event in events)
+    shots = pair.switch.fencings[fenced_before:]
+    events += [Event(shot.at, f"power switch: {shot.action} {shot.node}") for shot in shots]
+    events += [*record.events, *_engine_events(pair, logs)]
+    missed = [event.text for event in events if NOT_POSSIBLE in event.text]
+    if missed and scenario.is_strict:
+        complaint = f"{complaint}; not played: {missed[0]}"
+    outcome = judge(agent.label, scenario, record, start, len(shots), complaint)
+    if not outcome.is_right:
+        pair.formed = None  # nothing of it shall reach into the next scenario
+    return outcome._replace(timeline=sorted((round(e.at - start, 1), e.text) for e in events))
+
+
+def judge(
+    agent: str, scenario: Scenario, record: Record, start: float, fenced: int, complaint: str
+) -> Outcome:
+    """What a scenario that began at ``start`` came to; ``complaint`` is what was wrong at its end."""
     restarts = len(record.boots) - 1
-    needless = [
-        word
-        for word, count in ((RESTART, restarts), (FENCE, fenced))
-        if count and word not in scenario.may
-    ]
+    costs = ((RESTART, restarts), (FENCE, fenced))
+    needless = [word for word, count in costs if count and word not in scenario.may]
+    verdict = "right"
     if record.has_two_writers:
         verdict = "TWO WRITERS" + (f"; {complaint}" if complaint else "")
     elif complaint:
         verdict = f"not well after {scenario.limit_s:.0f} s: {complaint}"
-    else:
-        verdict = f"needless {' and '.join(needless)}" if needless else "right"
-    back_s = max((end - start for end in ended if end), default=0.0)
+    elif needless:
+        verdict = f"needless {' and '.join(needless)}"
+    ends = [end for _, end in record.gaps if end is None or end > start]
+    back_s = max((end - start for end in ends if end), default=0.0)
     return Outcome(
         scenario=scenario.name,
-        agent=agent.label,
+        agent=agent,
         verdict=verdict,
         is_right=verdict == "right",
         is_safe=not record.has_two_writers,
-        back_s=None if None in ended else back_s,
+        back_s=None if None in ends else back_s,
         restarts=restarts,
         fenced=fenced,
-        timeline=timeline,
+        timeline=(),
     )
 
 
@@ -130,7 +135,7 @@ def _do(pair: Pair, node: str, steps: Sequence[Step], events: list[Event]) -> No
         try:
             FAULTS[step.fault](pair, node)
         except (LabError, OSError, subprocess.TimeoutExpired) as error:
-            words += f": not possible: {error}"
+            words += f"{NOT_POSSIBLE} {error}"
         events.append(Event(at, words))
 
 
