@@ -10,10 +10,10 @@ from pathlib import Path
 
 from tests.cluster import report
 from tests.cluster.engine import Agent, kvmguest, virtual_domain
-from tests.cluster.pair import BIN, Pair
 from tests.cluster.observer import Record
+from tests.cluster.pair import BIN, Pair
 from tests.cluster.play import Outcome, judge, play
-from tests.cluster.scenarios import LONG, SHORT, random_rounds
+from tests.cluster.scenarios import LONG, SHORT, Scenario, random_rounds
 from tests.lab.image import build_image
 from tests.lab.namespaces import LabError
 from tests.lab.packages import PackagesMissingError, ensure_packages

@@ -67,7 +67,6 @@ def play(
     _do(pair, node, scenario.steps, events)
     complaint = pair.settle(scenario.limit_s)
     record = pair.observer.record()
-    fenced = len(pair.switch.fencings) - fenced_before
     shots = pair.switch.fencings[fenced_before:]
     events += [Event(shot.at, f"power switch: {shot.action} {shot.node}") for shot in shots]
     events += [*record.events, *_engine_events(pair, logs)]
@@ -83,7 +82,7 @@ def play(
 def judge(
     agent: str, scenario: Scenario, record: Record, start: float, fenced: int, complaint: str
 ) -> Outcome:
-    """What a scenario that began at ``start`` came to; ``complaint`` is what was wrong at its end."""
+    """What a scenario that began at ``start`` came to; ``complaint`` is about its end."""
     restarts = len(record.boots) - 1
     costs = ((RESTART, restarts), (FENCE, fenced))
     needless = [word for word, count in costs if count and word not in scenario.may]
