@@ -23,7 +23,7 @@ from tests.packages import TEST_PACKAGES
 def main() -> int:
     """Play; 0 when our agent was right in every scenario, 1 when not, 2 when nothing could run."""
     parser = argparse.ArgumentParser(prog="python3 -m tests.cluster", description=__doc__)
-    parser.add_argument("--only", default="", help="scenarios whose name contains this")
+    parser.add_argument("--only", default=[""], nargs="+", help="scenarios whose name has one of")
     parser.add_argument("--agent", default="", help="KVMGuest or VirtualDomain; both if absent")
     parser.add_argument("--rounds", type=int, default=20, help="random rounds")
     parser.add_argument("--seed", type=int, help="of the random rounds")
@@ -31,7 +31,9 @@ def main() -> int:
     words = parser.parse_args()
     seed = secrets.randbelow(10**6) if words.seed is None else words.seed
     scenarios = (*SHORT, *LONG, *random_rounds(seed, words.rounds))
-    scenarios = tuple(scenario for scenario in scenarios if words.only in scenario.name)
+    scenarios = tuple(
+        scenario for scenario in scenarios if any(w in scenario.name for w in words.only)
+    )
     try:
         ensure_packages(TEST_PACKAGES, Path("/tmp/kvmguest-test-packages.log"))
         image = build_image()
