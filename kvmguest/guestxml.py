@@ -91,6 +91,22 @@ def with_macs_of(new: Document, old: Document) -> str:
     return etree.tostring(root, encoding="unicode")
 
 
+def writable_disks(document: Document) -> list[str]:
+    """What the guest writes to: path or name of each disk's source, "" where it has none."""
+    root = _root(document.text.encode(), "the document")
+    sources = [
+        disk.find("source")
+        for disk in root.findall("devices/disk")
+        if disk.get("device", "disk") in {"disk", "lun"} and disk.find("readonly") is None
+    ]
+    # A file, a block device, or a network volume: each kind has its attribute.
+    names = ("file", "dev", "name")
+    return [
+        next((source.get(n, "") for n in names if source.get(n)), "") if source is not None else ""
+        for source in sources
+    ]
+
+
 def is_variable_store(content: bytes) -> bool:
     """Whether this can be a UEFI variable store: a firmware volume, or a qcow2 image of one.
 

@@ -7,6 +7,7 @@ can repeat it. Error codes are told apart here and nowhere else.
 from __future__ import annotations
 
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Callable, TypeVar
 
 import libvirt
@@ -89,6 +90,8 @@ class Virsh:
     def start(self) -> None:
         """Virsh start, which restores a managed save; before it virsh define, if need be.
 
+        A saved memory that is older than the disks is given up (virsh start --force-boot).
+
         With ResyncVMCfg a bad document does not keep the guest down: what is defined starts. A good
         one that then does not start is taken back, so that it costs nobody the old definition, but
         the old one is not started: its disks may be yesterday's.
@@ -101,12 +104,36 @@ class Virsh:
             domain = self._domain()
         else:
             take_back = self._resync(domain) if self._config.resync_vm_cfg else None
+        start = domain.create
+        if self._call("dominfo", domain.hasManagedSaveImage) == 1 and self._is_stale(domain):
+            start = partial(domain.createWithFlags, libvirt.VIR_DOMAIN_START_FORCE_BOOT)
         try:
-            self._call("start", domain.create)
+            self._call("start", start)
         except errors.OperationFailed as error:
             if take_back is None:
                 raise
             raise errors.OperationFailed(f"{error}; {take_back()}") from error
+
+    def _is_stale(self, domain: libvirt.virDomain) -> bool:
+        """Whether the guest has run elsewhere since its memory was saved here."""
+        from kvmguest import guestxml, saved_memory  # noqa: PLC0415 - not for every monitor
+
+        text = self._call("dumpxml", domain.XMLDesc)
+        disks = guestxml.writable_disks(guestxml.parse(text.encode(), "virsh dumpxml"))
+        image = saved_memory.IMAGE.format(self._guest)
+        evidence = saved_memory.compare(image, disks)
+        if evidence.written:
+            self._log.warning(
+                f"{self._guest}: {', '.join(evidence.written)} was written to after its memory was "
+                f"saved ({image}), so it has run elsewhere since: the saved memory is given up, "
+                "and the guest boots"
+            )
+        elif evidence.unknown:
+            self._log.warning(
+                f"{self._guest}: its saved memory ({image}) is restored, though it cannot be seen "
+                f"whether {', '.join(evidence.unknown)} was written to by another host since"
+            )
+        return bool(evidence.written)
 
     def resume(self) -> None:
         """Virsh resume."""

@@ -13,7 +13,7 @@ PACKAGE = Path(__file__).parent.parent.parent / "kvmguest"
 # From the ground up: a module imports only from those before it.
 LAYERS = (
     *("errors", "deadline", "states", "vcs", "log", "options", "statedir", "arglist"),
-    *("backend", "process_table", "guestxml", "configsync", "virsh"),
+    *("backend", "process_table", "guestxml", "saved_memory", "configsync", "virsh"),
     *("lifecycle", "actions", "entry", "cli"),
 )
 ENDS_THE_PROCESS = {"entry", "cli"}
