@@ -14,7 +14,7 @@ from typing import Callable
 
 from tests.cluster.engine import GUEST, RESOURCE
 from tests.cluster.pair import Pair
-from tests.lab.host import VirshError
+from tests.lab.host import Host, VirshError
 from tests.lab.namespaces import LabError
 
 Fault = Callable[[Pair, str], object]
@@ -58,6 +58,12 @@ def _await_processes(count: int, limit_s: float) -> Fault:
     return act
 
 
+def _start_libvirtd(host: Host) -> None:
+    """Unless it runs: the node may have been shot and booted since."""
+    if host.run(["pgrep", "-x", "libvirtd"]).returncode != 0:
+        host.start_libvirtd()
+
+
 def _save(pair: Pair, node: str) -> None:
     """As an administrator would; a transient guest can only be saved to a file he names."""
     try:
@@ -86,11 +92,11 @@ FAULTS: Mapping[str, Fault] = MappingProxyType(
         "freeze guest": _signal_guest(signal.SIGSTOP),
         "thaw guest": _signal_guest(signal.SIGCONT),
         "kill libvirtd": _on_source("kill_libvirtd"),
-        "start libvirtd": _on_source("start_libvirtd"),
+        "start libvirtd": lambda pair, node: _start_libvirtd(pair.nodes[node]),
         "freeze libvirtd": _on_source("freeze_libvirtd"),
         "thaw libvirtd": _on_source("thaw_libvirtd"),
         "kill target's libvirtd": _on_target("kill_libvirtd"),
-        "start target's libvirtd": _on_target("start_libvirtd"),
+        "start target's libvirtd": lambda pair, node: _start_libvirtd(pair.nodes[pair.other(node)]),
         "suspend": _virsh("suspend", GUEST),
         "save": _save,
         "migrate by hand": _migrate_by_hand,
