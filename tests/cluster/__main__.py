@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import itertools
 import secrets
 import sys
 import time
@@ -30,25 +31,26 @@ def main() -> int:
     parser.add_argument("--log", type=Path, default=Path("/tmp/kvmguest-cluster.log"))
     words = parser.parse_args()
     seed = secrets.randbelow(10**6) if words.seed is None else words.seed
-    scenarios = (*SHORT, *LONG, *random_rounds(seed, words.rounds))
-    scenarios = tuple(
-        scenario for scenario in scenarios if any(w in scenario.name for w in words.only)
-    )
+    blocks = [
+        [scenario for scenario in block if any(w in scenario.name for w in words.only)]
+        for block in ((*SHORT, *LONG), random_rounds(seed, words.rounds))
+    ]
     try:
         ensure_packages(TEST_PACKAGES, Path("/tmp/kvmguest-test-packages.log"))
         image = build_image()
-        print(f"{len(scenarios)} scenarios, seed {seed}; timelines go to {words.log}", flush=True)
+        count = sum(map(len, blocks))
+        print(f"{count} scenarios, seed {seed}; timelines go to {words.log}", flush=True)
         outcomes: list[Outcome] = []
         began = time.monotonic()
         with Pair(image) as pair, words.log.open("w", encoding="utf-8") as log:
-            for agent in (kvmguest(BIN, pair.config), virtual_domain(pair.config)):
-                if words.agent not in {"", agent.label}:
-                    continue
-                for scenario in scenarios:
+            agents = [kvmguest(BIN, pair.config), virtual_domain(pair.config)]
+            agents = [agent for agent in agents if words.agent in {"", agent.label}]
+            for block, agent in itertools.product(blocks, agents):
+                for scenario in block:
                     outcome = _play(pair, agent, scenario)
                     outcomes.append(outcome)
                     print(report.timeline(outcome), end="\n\n", file=log, flush=True)
-                    print(report.timeline(outcome).partition("\n")[0], flush=True)
+                    print(report.headline(outcome), flush=True)
     except (LabError, PackagesMissingError) as error:
         print(f"tests.cluster: {error}", file=sys.stderr)
         return 2

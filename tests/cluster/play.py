@@ -72,7 +72,7 @@ def play(
     events += [*record.events, *_engine_events(pair, logs)]
     missed = [event.text for event in events if NOT_POSSIBLE in event.text]
     if missed and scenario.is_strict:
-        complaint = f"{complaint}; not played: {missed[0]}"
+        complaint = f"{complaint}; not played: {' '.join(missed[0].split())}".lstrip("; ")
     outcome = judge(agent.label, scenario, record, start, len(shots), complaint)
     if not outcome.is_right:
         pair.formed = None  # nothing of it shall reach into the next scenario

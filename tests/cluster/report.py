@@ -9,9 +9,13 @@ from tests.cluster.play import Outcome
 
 def timeline(outcome: Outcome) -> str:
     """One scenario under one agent, second by second."""
-    lines = [f"{outcome.scenario}, {outcome.agent}: {outcome.verdict} ({figures(outcome)})"]
-    lines += [f"{at:9.1f}  {text}" for at, text in outcome.timeline]
-    return "\n".join(lines)
+    lines = (f"{at:9.1f}  {' '.join(text.split())}" for at, text in outcome.timeline)
+    return "\n".join([headline(outcome), *lines])
+
+
+def headline(outcome: Outcome) -> str:
+    """One scenario under one agent, as a sentence."""
+    return f"{outcome.scenario}, {outcome.agent}: {outcome.verdict} ({figures(outcome)})"
 
 
 def figures(outcome: Outcome) -> str:
