@@ -76,7 +76,8 @@ def play(
     outcome = judge(agent.label, scenario, record, start, len(shots), complaint)
     if not outcome.is_right:
         pair.formed = None  # nothing of it shall reach into the next scenario
-    return outcome._replace(timeline=sorted((round(e.at - start, 1), e.text) for e in events))
+    events.sort(key=lambda event: event.at)
+    return outcome._replace(timeline=[(round(e.at - start, 1), e.text) for e in events])
 
 
 def judge(
