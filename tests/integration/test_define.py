@@ -15,9 +15,9 @@ pytestmark = pytest.mark.hypervisor
 GOOD = bare("web")
 ENTITY = "<!DOCTYPE domain [<!ENTITY x SYSTEM 'file:///etc/shadow'>]>\n"
 DOCUMENTS = {
-    "another guest's": (bare("db"), "describes <domain> 'db'"),
-    "a name with a blank": (bare(" web"), "describes <domain> ' web'"),
-    "a name in pieces": (GOOD.replace(">web<", ">web<x/>2<"), "describes <domain> 'web2'"),
+    "another guest's": (bare("db"), "describes 'db', not the domain 'web'"),
+    "a name with a blank": (bare(" web"), "describes ' web', not the domain 'web'"),
+    "a name in pieces": (GOOD.replace(">web<", ">web<x/>2<"), "describes 'web2', not the domain"),
     "empty": ("", "no XML document"),
     "cut in the middle": (GOOD[: len(GOOD) // 2], "no XML document"),
     "an entity": (ENTITY + GOOD.replace("<vcpu>", "<title>&x;</title><vcpu>"), "has a DTD"),

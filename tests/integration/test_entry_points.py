@@ -115,7 +115,7 @@ def test_a_suspended_guest_is_woken_to_be_shut_down(
     wait_for_console(console, READY)
     host.virsh("send-key", "web", "KEY_SLEEP")
     host.wait_for_state("web", "pmsuspended (unknown)")
-    offline = agent.run("offline", "web", DelayAfterGuestOffline="40")
+    offline = agent.run("offline", "web", DelayAfterGuestOffline="24")
     assert offline.code == 0
     assert agent.monitor("web") == 100, offline.log
 
