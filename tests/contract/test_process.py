@@ -111,26 +111,23 @@ def test_vcs_gets_the_message(agent: Agent, tmp_path: Path, helper: bool, name: 
     assert (message.severity, message.resource, message.entry_point) == ("I", "res", "monitor")
 
 
-@pytest.fixture
-def syslog_socket() -> Iterator[socket.socket]:
-    """/dev/log of this machine, which must have no syslog daemon of its own."""
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
-        listener.bind("/dev/log")
-        listener.settimeout(5)
-        try:
-            yield listener
-        finally:
-            os.unlink("/dev/log")
+# A /dev of its own, so that the machine's syslog is neither needed nor told.
+_OWN_DEV = """
+mount -t tmpfs none /dev && mknod -m 666 /dev/null c 1 3 && mknod -m 666 /dev/urandom c 1 9
+ln -s "$1" /dev/log && shift && exec "$@"
+"""
 
 
 @pytest.mark.parametrize("behaviour", ["", FAILS])
-def test_syslog_gets_it_where_vcs_does_not(
-    agent: Agent, tmp_path: Path, syslog_socket: socket.socket, behaviour: str
-) -> None:
+def test_syslog_gets_it_where_vcs_does_not(agent: Agent, tmp_path: Path, behaviour: str) -> None:
     loggers = bool(behaviour)
     agent.home = VcsHome(tmp_path / "other", helper=loggers, halog=loggers, behaviour=behaviour)
-    assert agent.run("monitor", "res", *TUPLES).code == 110
-    line = syslog_socket.recv(4096).decode()
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
+        listener.bind(str(tmp_path / "log"))
+        listener.settimeout(5)
+        shell = ["unshare", "--mount", "/bin/sh", "-c", _OWN_DEV, "sh", str(tmp_path / "log")]
+        assert agent.run("monitor", "res", *TUPLES, prefix=shell).code == 110
+        line = listener.recv(4096).decode()
     assert line.startswith("<30>")  # daemon.info
     assert "KVMGuest[" in line
     assert line.endswith(f"res:monitor:{GUEST}: libvirt: running (unknown): ONLINE, confidence 100")
