@@ -85,7 +85,8 @@ class Observer:
         """The hosts it ran on, in the order of time, a name for each stay."""
         places: list[str] = []
         for window in self.windows:
-            for name in sorted(window.ran_on):
+            # In the window of a hand-over it leaves its old place first.
+            for name in sorted(window.ran_on, key=lambda name: name not in places[-1:]):
                 if window.start >= since and (not places or places[-1] != name):
                     places.append(name)
         return places

@@ -6,6 +6,7 @@ Each line of a file is one of::
     guest deaf writer          words of the guest (tests.lab.guest); writer is always there
     set MonitorInterval 2      a limit of the framework, or an attribute of the resource
     > sys1 virsh suspend web   do it now; then go on reading
+    > wait for boot            until a guest says on its console that it is ready
     sys1 is OFFLINE            this must come next in the engine's record, whatever is between
     never is FAULTED           must not be in the record at all
     runs on sys1 sys2          where the observer saw the guest run, in this order
@@ -23,6 +24,7 @@ from tests.doubles.engine import Engine, told
 from tests.doubles.framework import Limits
 from tests.doubles.observer import Observer
 from tests.doubles.pair import GUEST, Pair
+from tests.lab.guest import READY, wait_for_console
 from tests.lab.host import Host
 
 DIRECTORY = Path(__file__).resolve().parents[1] / "scenarios"
@@ -33,7 +35,7 @@ XML = "/etc/web.xml"
 ATTRIBUTES = {
     "GuestName": GUEST,
     "DelayAfterGuestOnline": "1",
-    "DelayAfterGuestOffline": "4",
+    "DelayAfterGuestOffline": "10",
     "GuestConfigFilePath": XML,
 }
 
@@ -87,6 +89,7 @@ class Stage:
         self._hosts = {"sys1": pair.kvm1, "sys2": pair.kvm2}
         pair.disk.write_bytes(b"\0" * 65536)
         pair.console.write_bytes(b"")
+        self._console_at = 0
         for host in pair.hosts:
             self._file(host).write_text(pair.document(words=scenario.words), encoding="utf-8")
 
@@ -121,6 +124,9 @@ class Stage:
         subject, verb, *words = text.split()
         if subject == "hagrp":
             engine.hagrp(verb, words[0])
+        elif text == "wait for boot":
+            printed = wait_for_console(self._pair.console, READY, start=self._console_at)
+            self._console_at += len(printed.encode())
         elif subject == "wait":
             time.sleep(float(verb))
         else:
