@@ -72,7 +72,8 @@ class RhevmInfo(NamedTuple):
 class GuestConfig(NamedTuple):
     """What VCS says of one resource. Delays in seconds; "" where a path is unset.
 
-    ``dr_opts`` holds DROpts with the type's defaults filled in and unset keys as "".
+    ``dr_opts`` holds DROpts with the type's defaults filled in and unset keys as ""; keys that the
+    type does not have are in it too, for ``drnet`` to complain of.
     ``others`` holds the tuples that are no attribute of the type (VCSInfo, ACTION_ARGS, ...).
     Arguments of an action that come the old way, ``<count> <args>`` at the end, are there as
     ACTION_ARGS too.
@@ -224,7 +225,7 @@ def _fill_defaults(
                 for key, fallback in default.items()
             }
             associations[name] = {
-                key: "" if value in UNSET else value for key, value in filled.items()
+                key: "" if value in UNSET else value for key, value in {**pairs, **filled}.items()
             }
     return scalars, associations
 

@@ -18,7 +18,11 @@ class Backend(Protocol):
         """Ask for the guest's state, and judge it."""
 
     def start(self) -> None:
-        """Start a guest that does not run, defining or restoring it where that is needed."""
+        """Start a guest that does not run, defining or restoring it where that is needed.
+
+        With DROpts it gets the network of this site. Raises ConfigError before the guest is
+        touched when they are wrong: rather down than up at the wrong address.
+        """
 
     def resume(self) -> None:
         """Let a paused guest go on."""

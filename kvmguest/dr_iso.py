@@ -11,13 +11,34 @@ import contextlib
 import io
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple
 
+from kvmguest import drnet
 from kvmguest.drnet import FILE_NAME, VOLUME_LABEL
 from kvmguest.errors import ConfigError
 
 _ISO_NAME = "/VCS_NET.CNF;1"  # for readers that know neither Rock Ridge nor Joliet: 8.3 only
 _DATE = 946684800.0  # 2000-01-01 00:00:00 UTC, seconds since the epoch
+
+
+class NetworkIso(NamedTuple):
+    """The parameters for a guest, and the image of the CD that takes them to it."""
+
+    parameters: drnet.NetworkParameters
+    image: bytes
+
+
+def network_iso(options: Mapping[str, str]) -> NetworkIso | None:
+    """What DROpts makes; None when its ConfigureNetwork is 0.
+
+    Raises:
+        ConfigError: every mistake in DROpts, or pycdlib is not installed.
+    """
+    parameters = drnet.parse(options)
+    if parameters is None:
+        return None
+    return NetworkIso(parameters, build_iso(drnet.payload(parameters)))
 
 
 def build_iso(text: str) -> bytes:

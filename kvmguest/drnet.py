@@ -26,6 +26,9 @@ from kvmguest.errors import ConfigError
 FILE_NAME = "vcs-net-reconfig.conf"
 VOLUME_LABEL = "VCSNETCFG"
 VERSION = "1"
+CD_ALIAS = "ua-vcsnetcfg"
+"""By this name our CD is known in a domain document: libvirt keeps names that begin with ua-, and
+hands them on when the guest migrates, while paths differ between nodes."""
 MAX_PAYLOAD_CHARS = 8192  # RHEV-M's limit per payload file (its message says 16K)
 
 KEYS = ("IPAddress", "Netmask", "Gateway", "DNSServers", "DNSSearchPath", "Device")

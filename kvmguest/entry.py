@@ -9,7 +9,7 @@ from typing import Callable, NamedTuple
 
 from kvmguest import arglist, lifecycle, options, vcs
 from kvmguest.deadline import Deadline, call_within
-from kvmguest.errors import KvmGuestError, OperationFailed, Silent
+from kvmguest.errors import ConfigError, KvmGuestError, OperationFailed, Silent
 from kvmguest.log import Log
 from kvmguest.statedir import MigratedMarker, StateDir
 
@@ -109,12 +109,28 @@ def _find_packages() -> None:
 
 
 def _open(call: Call) -> int:
-    """The configuration is sound; name what this agent accepts but does not do."""
+    """The arguments are sound; say early what would stop online, and what is accepted in vain."""
+    try:
+        _check_network(call)
+    except ConfigError as error:
+        call.log.error(f"bad configuration, online will not start the guest: {error}")
     if call.config.ce_info.is_enabled:
         call.log.warning(
             "CEInfo.Enabled is 1, but a VCS inside the guest is not supervised by this agent"
         )
     return vcs.EXIT_DONE
+
+
+def _check_network(call: Call) -> None:
+    if call.config.dr_opts["ConfigureNetwork"] in {"", "0"}:
+        return
+    from kvmguest import dr_iso, drnet  # noqa: PLC0415 - not for a monitor
+
+    if call.config.rhevm_info.is_enabled:
+        drnet.parse(call.config.dr_opts)
+    else:
+        _find_packages()
+        dr_iso.network_iso(call.config.dr_opts)
 
 
 def _forget(call: Call) -> int:

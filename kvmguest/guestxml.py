@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 from lxml import etree
 
+from kvmguest.drnet import CD_ALIAS
 from kvmguest.errors import OperationFailed
 
 MAX_BYTES = 4 << 20
@@ -36,13 +37,39 @@ class Document(NamedTuple):
     text: str
 
 
-def parse(raw: bytes, where: str) -> Document:
-    """The domain document in ``raw``; ``where`` names it in the message.
+def tree(raw: bytes, where: str) -> etree._Element:
+    """The root of the domain document in ``raw``; ``where`` names it in the message.
 
     Raises:
         OperationFailed: too large, or no domain document.
     """
-    root = _root(raw, where)
+    if len(raw) > MAX_BYTES:
+        raise OperationFailed(f"{where} is larger than {MAX_BYTES >> 20} MiB: no domain document")
+    parser = etree.XMLParser(
+        resolve_entities=False,
+        no_network=True,
+        load_dtd=False,
+        remove_comments=True,
+        remove_pis=True,
+    )
+    try:
+        root = etree.fromstring(raw, parser)
+    except (etree.XMLSyntaxError, ValueError) as error:
+        raise OperationFailed(f"{where} is no XML document: {error}") from error
+    if root.getroottree().docinfo.internalDTD is not None:
+        raise OperationFailed(f"{where} has a DTD, which no domain document has")
+    if root.tag != "domain":
+        raise OperationFailed(f"{where} describes <{root.tag}>, not a <domain>")
+    return root
+
+
+def parse(raw: bytes, where: str) -> Document:
+    """The domain document in ``raw`` without our CD, which is made for one site and one start.
+
+    Raises:
+        OperationFailed: too large, or no domain document.
+    """
+    root = without_our_cds(tree(raw, where))
     # As libvirt reads it, blanks and all: read otherwise, a guest would start under another name.
     name = str(root.xpath("string(name)"))
     return Document(
@@ -51,6 +78,21 @@ def parse(raw: bytes, where: str) -> Document:
         nvram=_nvram_path(root, name),
         text=etree.tostring(root, encoding="unicode"),
     )
+
+
+def our_cds(root: etree._Element) -> list[etree._Element]:
+    """The CDs that ``dr_online`` put into this document: one, or none."""
+    disks = root.findall("devices/disk")
+    return [disk for disk in disks if disk.find(f"alias[@name='{CD_ALIAS}']") is not None]
+
+
+def without_our_cds(root: etree._Element) -> etree._Element:
+    """The same root, without them."""
+    for disk in our_cds(root):
+        parent = disk.getparent()
+        if parent is not None:
+            parent.remove(disk)
+    return root
 
 
 def read(path: str, guest: str) -> Document:
@@ -80,9 +122,9 @@ def with_macs_of(new: Document, old: Document) -> str:
     libvirt makes up a fresh address for such an interface each time the document is defined. The
     interfaces are matched by their order, and only when there are equally many.
     """
-    root = _root(new.text.encode(), "the new document")
+    root = tree(new.text.encode(), "the new document")
     wanting = root.findall("devices/interface")
-    known = _root(old.text.encode(), "the old document").findall("devices/interface")
+    known = tree(old.text.encode(), "the old document").findall("devices/interface")
     if len(wanting) == len(known):
         for interface, before in zip(wanting, known):
             mac = before.find("mac")
@@ -134,10 +176,10 @@ def read_file(path: str, limit: int) -> bytes:
     return raw
 
 
-def replace_file(path: str, content: bytes) -> None:
-    """Put ``content`` in place of ``path`` in one step: it is old or new, never half, never open.
+def replace_file(path: str, content: bytes, mode: int = 0o600) -> None:
+    """Put ``content`` in place of ``path`` in one step: it is old or new, never half.
 
-    Written beside, mode 0600, fsynced, renamed, and the directory fsynced.
+    Written beside, fsynced, renamed, and the directory fsynced.
 
     Raises:
         OperationFailed: it could not be written; ``path`` is as it was.
@@ -150,6 +192,7 @@ def replace_file(path: str, content: bytes) -> None:
     try:
         with open(handle, "wb") as file:
             file.write(content)
+            os.fchmod(handle, mode)
             file.flush()
             os.fsync(handle)
         os.replace(beside, path)
@@ -180,29 +223,8 @@ def _fsync_directory(directory: str) -> None:
         os.close(handle)
 
 
-def _root(raw: bytes, where: str) -> etree._Element:
-    if len(raw) > MAX_BYTES:
-        raise OperationFailed(f"{where} is larger than {MAX_BYTES >> 20} MiB: no domain document")
-    parser = etree.XMLParser(
-        resolve_entities=False,
-        no_network=True,
-        load_dtd=False,
-        remove_comments=True,
-        remove_pis=True,
-    )
-    try:
-        root = etree.fromstring(raw, parser)
-    except (etree.XMLSyntaxError, ValueError) as error:
-        raise OperationFailed(f"{where} is no XML document: {error}") from error
-    if root.getroottree().docinfo.internalDTD is not None:
-        raise OperationFailed(f"{where} has a DTD, which no domain document has")
-    if root.tag != "domain":
-        raise OperationFailed(f"{where} describes <{root.tag}>, not a <domain>")
-    return root
-
-
 def _canonical(document: Document) -> bytes:
-    root = _root(document.text.encode(), "the document")
+    root = tree(document.text.encode(), "the document")
     canonical: bytes = etree.tostring(  # type: ignore[call-overload] # the stubs lack strip_text
         root, method="c14n2", strip_text=True
     )

@@ -11,7 +11,7 @@ from typing import Callable, NamedTuple
 from kvmguest.arglist import GuestConfig
 from kvmguest.backend import Backend
 from kvmguest.deadline import Deadline, call_within
-from kvmguest.errors import BackendError, RunsElsewhere
+from kvmguest.errors import BackendError, KvmGuestError, RunsElsewhere
 from kvmguest.log import Log
 from kvmguest.states import GONE, Condition, Verdict
 
@@ -191,7 +191,7 @@ def _try(act: Callable[[], None]) -> str:
         act()
     except RunsElsewhere as error:
         return f"refused, it runs elsewhere or another host holds its disk: {error}"
-    except BackendError as error:
+    except KvmGuestError as error:
         return f"failed: {error}"
     return ""
 

@@ -169,7 +169,7 @@ class Migration:
         libvirt knows hosts but no sites, so the administrator names the systems of this one. A
         system that is not named could be anywhere, and there the guest would have no network.
         """
-        is_for_dr = self._config.dr_opts["ConfigureNetwork"] == "1"
+        is_for_dr = self._config.dr_opts["ConfigureNetwork"] not in {"", "0"}
         if is_for_dr and target not in self._options.vcs_same_site:
             raise errors.OperationFailed(
                 "DROpts.ConfigureNetwork is 1, and such a guest may not move to another site; if "

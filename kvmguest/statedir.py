@@ -47,6 +47,27 @@ class StateDir:
         if self._is_private():
             self._remove(self._file(name))
 
+    def passable_folder(self, name: str) -> str | None:
+        """The path of a folder in it whose files others may read if they know their names.
+
+        For that the directory is opened just enough to be passed through: nobody else can list it,
+        and its own files stay closed. None when the folder cannot be made. No text has a name that
+        ends in ``.d``.
+        """
+        path = os.path.join(self._path, name)
+        try:
+            os.makedirs(self._path, mode=0o711, exist_ok=True)
+            if not self._is_private():
+                return None
+            for folder in (self._path, path):
+                if not os.path.isdir(folder):
+                    os.mkdir(folder, 0o711)
+                mode = stat.S_IMODE(os.stat(folder).st_mode)
+                os.chmod(folder, mode | 0o011)  # noqa: S103 - its use is to be passed through
+        except OSError:
+            return None
+        return path
+
     def _is_private(self) -> bool:
         """A directory that others may write to could hold anything."""
         try:

@@ -23,6 +23,7 @@ from kvmguest.states import LibvirtSeen, Verdict, judge_libvirt, libvirt_words
 
 if TYPE_CHECKING:
     from kvmguest.configsync import ConfigSync
+    from kvmguest.dr_iso import NetworkIso
 
 T = TypeVar("T")
 
@@ -47,6 +48,7 @@ _ERRORS: dict[int, type[errors.BackendError]] = {
 }
 # QEMU's image locks have no code of their own, only a text (QEMU 2.10 to 7.2).
 _LOCK_TEXT = '" lock'
+_INSTALL_LXML = "install the package python3-lxml"
 _LOCK_HINT = "Failed to get "
 # What a QEMU process says of its guest: (libvirt's record says migrating, QEMU's -incoming).
 _PROCESS_WORDS = {
@@ -96,6 +98,9 @@ class Virsh:
         one that then does not start is taken back, so that it costs nobody the old definition, but
         the old one is not started: its disks may be yesterday's.
         """
+        from kvmguest.dr_iso import network_iso  # noqa: PLC0415 - only a start needs it
+
+        iso = network_iso(self._config.dr_opts)  # what is wrong is said before anything is touched
         take_back = None
         try:
             domain = self._domain()
@@ -105,8 +110,11 @@ class Virsh:
         else:
             take_back = self._resync(domain) if self._config.resync_vm_cfg else None
         start = domain.create
-        if self._call("dominfo", domain.hasManagedSaveImage) == 1 and self._is_stale(domain):
+        has_memory = self._call("dominfo", domain.hasManagedSaveImage) == 1
+        if has_memory and self._is_stale(domain):
             start = partial(domain.createWithFlags, libvirt.VIR_DOMAIN_START_FORCE_BOOT)
+            has_memory = False
+        self._bring_network_in_step(iso, is_restored=has_memory)
         try:
             self._call("start", start)
         except errors.OperationFailed as error:
@@ -186,11 +194,33 @@ class Virsh:
         """Virsh define."""
         self._call("define", lambda: self._connect().defineXML(text))
 
+    def _bring_network_in_step(self, iso: NetworkIso | None, *, is_restored: bool) -> None:
+        """Attach, replace or remove the CD of DROpts, for a guest that boots now."""
+        from kvmguest.drnet import CD_ALIAS  # noqa: PLC0415 - only a start needs it
+
+        if iso is None and CD_ALIAS not in self.dump():
+            return
+        if is_restored:
+            self._log.info(
+                f"{self._guest}: it has a managed save image and goes on with the network it had: "
+                "DROpts counts when it boots the next time"
+            )
+            return
+        try:
+            from kvmguest.dr_online import NetworkCd  # noqa: PLC0415 - lxml is not for a monitor
+        except ImportError as error:
+            raise errors.OperationFailed(f"{error}: {_INSTALL_LXML}") from error
+        network_cd = NetworkCd(self._guest, self._options.vcs_state_dir, self._log, self)
+        if iso:
+            network_cd.attach(iso)
+        else:
+            network_cd.detach()
+
     def _config_sync(self) -> ConfigSync:
         try:
             from kvmguest.configsync import ConfigSync  # noqa: PLC0415 - lxml is not for a monitor
         except ImportError as error:
-            raise errors.OperationFailed(f"{error}: install the package python3-lxml") from error
+            raise errors.OperationFailed(f"{error}: {_INSTALL_LXML}") from error
 
         return ConfigSync(self._config, self._deadline, self._log, self)
 

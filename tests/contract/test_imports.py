@@ -13,7 +13,8 @@ PACKAGE = Path(__file__).parent.parent.parent / "kvmguest"
 # From the ground up: a module imports only from those before it.
 LAYERS = (
     *("errors", "deadline", "states", "vcs", "log", "options", "statedir", "arglist"),
-    *("backend", "process_table", "guestxml", "saved_memory", "configsync", "virsh"),
+    *("backend", "process_table", "drnet", "dr_iso", "guestxml", "saved_memory", "configsync"),
+    *("dr_cdrom", "dr_online", "virsh"),
     *("lifecycle", "actions", "entry", "cli"),
 )
 ENDS_THE_PROCESS = {"entry", "cli"}

@@ -143,6 +143,9 @@ class Broken:
     def hasManagedSaveImage(self) -> int:  # noqa: N802 - libvirt's name
         return 0
 
+    def XMLDesc(self, _flags: int) -> str:  # noqa: N802 - libvirt's name
+        return DOCUMENT
+
     def create(self) -> int:
         self._act()
         return 0
@@ -208,14 +211,14 @@ def raising(error: Exception) -> Callable[[], object]:
 def test_codes_become_the_errors_that_say_who_must_act(
     code: int, kind: type[errors.BackendError]
 ) -> None:
-    backend = over(Broken(raising(failure(code)), good=1))
+    backend = over(Broken(raising(failure(code)), good=2))
     with pytest.raises(kind, match=rf"virsh start .* a failure \(libvirt code {code}\)"):
         backend.start()
 
 
 @pytest.mark.parametrize("code", [1, 38, 39, 9999])
 def test_an_error_on_a_broken_connection_is_no_answer_of_libvirt(code: int) -> None:
-    backend = over(Broken(raising(failure(code)), good=1, alive=False))
+    backend = over(Broken(raising(failure(code)), good=2, alive=False))
     with pytest.raises(errors.Unreachable):
         backend.start()
 
@@ -229,7 +232,7 @@ def test_an_error_on_a_broken_connection_is_no_answer_of_libvirt(code: int) -> N
     ],
 )
 def test_qemus_image_lock_means_that_it_runs_elsewhere(text: str) -> None:
-    backend = over(Broken(raising(failure(1, text)), good=1))
+    backend = over(Broken(raising(failure(1, text)), good=2))
     with pytest.raises(errors.RunsElsewhere):
         backend.start()
 
