@@ -48,7 +48,7 @@ def build_iso(text: str) -> bytes:
         ConfigError: the optional library pycdlib is not installed.
     """
     try:
-        import pycdlib  # noqa: PLC0415 - optional, and slow to import
+        from pycdlib import PyCdlib  # noqa: PLC0415 - optional, and slow to import
     except ImportError as error:
         complaint = (
             "DROpts ConfigureNetwork is 1, but this node cannot make the CD for the guest: Python's"
@@ -59,7 +59,7 @@ def build_iso(text: str) -> bytes:
     content = text.encode("utf-8")
     image = io.BytesIO()
     with _fixed_date():
-        iso = pycdlib.PyCdlib()
+        iso = PyCdlib()
         iso.new(interchange_level=1, vol_ident=VOLUME_LABEL, joliet=3, rock_ridge="1.09")
         iso.add_fp(
             io.BytesIO(content),

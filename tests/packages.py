@@ -21,6 +21,7 @@ TEST_PACKAGES = (
     "python3-dev",
     "python3-libvirt",
     "python3-lxml",
+    "python3-pycdlib",  # DROpts on plain KVM
     "python3-pycurl",
     "python3-requests",
     "python3-venv",
