@@ -135,7 +135,7 @@ def with_macs_of(new: Document, old: Document) -> str:
 
 def writable_disks(document: Document) -> list[str]:
     """What the guest writes to: path or name of each disk's source, "" where it has none."""
-    root = _root(document.text.encode(), "the document")
+    root = tree(document.text.encode(), "the document")
     sources = [
         disk.find("source")
         for disk in root.findall("devices/disk")
