@@ -1,15 +1,15 @@
 """Disaster recovery proven by real guests: Debian with systemd, and each of its network managers.
 
-A guest that belongs to site A boots without a CD (ConfigureNetwork=0), then with site B's CD, then
-without it again. Between boots its power is cut, so that what the service wrote has to be on the
-disk by itself. At last an administrator puts in the CD of site C, which has only IPv6.
+bin/online starts a guest that belongs to site A without a CD (ConfigureNetwork=0), then with site
+B's, then without it again. Between boots its power is cut, so that what the service wrote has to be
+on the disk by itself. At last an administrator puts in the CD of site C, which has only IPv6.
 """
 
 from __future__ import annotations
 
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -31,7 +31,8 @@ from tests.lab.packages import LAB_PACKAGES, ensure_packages
 
 pytestmark = pytest.mark.hypervisor
 
-INSTALL = Path(__file__).parents[2] / "kvmguest/guest/install"
+ROOT = Path(__file__).resolve().parents[2]
+INSTALL = ROOT / "kvmguest/guest/install"
 BOOT_S = 120
 SITE_B = "10.20.0.5"
 SITE_C = "2001:db8:20::6"
@@ -105,6 +106,16 @@ def restart_service(host: Host, address: str) -> None:
     host.run(["/usr/bin/python3", "-S", "-c", ask, address])  # the address may go while we listen
 
 
+def online(host: Host, guest: str, options: Mapping[str, str]) -> str:
+    """What VCS does; returns the log."""
+    words = [word for pair in options.items() for word in pair]
+    tuples = ["GuestName", "1", guest, "DROpts", str(len(words)), *words, "AEPTimeout", "1", "60"]
+    argv = [str(ROOT / "bin/online"), "res", *tuples]
+    done = host.run(argv, env={"KVMGUEST_DEBUG": "1"})
+    assert done.returncode == 5, done.stderr
+    return done.stderr
+
+
 def payload(options: dict[str, str]) -> str:
     parameters = drnet.parse(options)
     assert parameters is not None
@@ -121,30 +132,31 @@ def test_a_failover_to_another_site_and_what_remains_of_it(manager: str, host: H
     shared = host.directory.parent / "shared"
     disk, console = shared / f"{manager}.raw", shared / f"{manager}.console"
     image = build_disk(manager, disk, install)
-    site_b = make_cd(shared / "b.iso", payload(DROPTS))
     site_c = make_cd(shared / "c.iso", payload(SITE_C_DROPTS))
     bad = make_cd(shared / "bad.iso", payload(DROPTS) + "Device=eth0;reboot\n")
+    without = {**DROPTS, "ConfigureNetwork": "0"}
 
-    def boot(address: str, cd: Path | None, *, drive: bool = True) -> dict[str, list[str]]:
-        guest = document(manager, image, disk, console, cd, drive=drive)
-        host.virsh("create", "/dev/stdin", stdin=guest)
-        return report(host, address, console)
-
-    own = boot(SITE_A, None, drive=False)
+    host.define(document(manager, image, disk, console, drive=False))
+    online(host, manager, without)
+    own = report(host, SITE_A, console)
     host.virsh("destroy", manager)
     assert own["address"] == [f"{SITE_A}/24"]
     assert own["gateway"] == ["10.10.0.1"]
     assert own["status"] == ["nothing has been applied on this system"]
     assert any("no CD with the label VCSNETCFG" in line for line in own["journal"])
 
-    moved = boot(SITE_B, site_b)
+    host.undefine(manager)
+    host.define(document(manager, image, disk, console))
+    assert "on CD /var/lib/kvmguest/dr.d/" in online(host, manager, DROPTS)
+    moved = report(host, SITE_B, console)
     host.virsh("destroy", manager)
     assert moved["address"] == [f"{SITE_B}/24"]
     assert moved["gateway"] == ["10.20.0.1"]
     assert moved["dns"] == ["10.20.0.2", "10.20.0.3"]
     assert f"{SITE_B}/24 on ens2 through {manager}" in moved["status"][0]
 
-    kept = boot(SITE_B, None)  # the drive is there, and empty
+    assert "its CD is removed" in online(host, manager, without)
+    kept = report(host, SITE_B, console)
     assert kept["boot"] != moved["boot"]
     same = ("address", "gateway", "dns", "status")
     assert [kept[key] for key in same] == [moved[key] for key in same]
@@ -159,6 +171,7 @@ def test_a_failover_to_another_site_and_what_remains_of_it(manager: str, host: H
     restart_service(host, SITE_B)
     by_hand = report(host, SITE_C, console)
     host.virsh("destroy", manager)
+    host.undefine(manager)
     assert by_hand["address"] == [f"{SITE_C}/64"]
     assert by_hand["gateway"] == ["2001:db8:20::1"]
     assert by_hand["dns"] == ["2001:db8:20::2"]

@@ -167,9 +167,7 @@ def build_disk(manager: str, disk: Path, install: Callable[[Path], object]) -> I
         return Image(small.kernel, _initramfs(kernel, disk.with_suffix(".initramfs")))
 
 
-def document(
-    name: str, image: Image, disk: Path, console: Path, cd: Path | None, *, drive: bool = True
-) -> str:
+def document(name: str, image: Image, disk: Path, console: Path, *, drive: bool = True) -> str:
     """Return the domain XML of such a guest, its card on the bridge "sites".
 
     Args:
@@ -177,14 +175,9 @@ def document(
         image: what it boots, from build_disk.
         disk: its disk.
         console: file that receives its console.
-        cd: image of the CD in its drive "hda"; None leaves the drive empty.
-        drive: it has a CD drive at all.
+        drive: it has an empty CD drive, "hda".
     """
-    source = f"<source file={quoteattr(str(cd))}/>" if cd else ""
-    cdrom = (
-        "<disk type='file' device='cdrom'><driver name='qemu' type='raw'/>"
-        f"{source}<target dev='hda' bus='ide'/><readonly/></disk>"
-    )
+    cdrom = "<disk type='file' device='cdrom'><target dev='hda' bus='ide'/><readonly/></disk>"
     return f"""\
 <domain type='qemu'>
   <name>{escape(name)}</name>
