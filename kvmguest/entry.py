@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Callable, NamedTuple
 
 from kvmguest import arglist, lifecycle, options, vcs
+from kvmguest.backend import Backend
 from kvmguest.deadline import Deadline, call_within
 from kvmguest.errors import ConfigError, KvmGuestError, OperationFailed, Silent
 from kvmguest.log import Log
@@ -22,6 +23,7 @@ class Call(NamedTuple):
     config: arglist.GuestConfig
     site: options.Options
     memory: StateDir
+    env: Mapping[str, str]
     deadline: Deadline
     log: Log
 
@@ -53,7 +55,7 @@ def run(verb: str, arguments: Sequence[str], env: Mapping[str, str]) -> int:
         def work() -> int:
             site = options.load(env)
             memory = StateDir(site.vcs_state_dir)
-            return _act(Call(verb, reason, config, site, memory, deadline, log))
+            return _act(Call(verb, reason, config, site, memory, env, deadline, log))
 
         return call_within(deadline.remaining_hard(), verb, work)
     except Silent:
@@ -72,7 +74,7 @@ def run(verb: str, arguments: Sequence[str], env: Mapping[str, str]) -> int:
 
 def _act(call: Call) -> int:
     act = _ACTS[call.verb]
-    complaints = (*call.config.complaints, *call.site.complaints)
+    complaints = (*call.config.complaints, *_rhev_complaints(call), *call.site.complaints)
     if complaints and act is not _forget:
         code = vcs.ENTRY_POINTS[call.verb].failed
         why = f"bad configuration: {'; '.join(complaints)}"
@@ -83,10 +85,18 @@ def _act(call: Call) -> int:
     return act(call)
 
 
+def _rhev_complaints(call: Call) -> list[str]:
+    if not call.config.rhevm_info.is_enabled:
+        return []
+    from kvmguest.rhev import settings  # noqa: PLC0415 - not for plain KVM
+
+    return settings.complaints(call.config.rhevm_info)
+
+
 def _prepare(call: Call) -> lifecycle.Run:
     """RHEVMInfo.Enabled chooses the backend, which is imported only when it is used."""
     if call.config.rhevm_info.is_enabled:
-        raise OperationFailed("RHEVMInfo.Enabled is 1, but this version only manages plain KVM")
+        return lifecycle.Run(call.config, _rhev(call), call.deadline, call.log)
     _find_packages()
     try:
         from kvmguest.virsh import Virsh  # noqa: PLC0415
@@ -106,6 +116,19 @@ def _find_packages() -> None:
         import site  # noqa: PLC0415
 
         sys.path.extend(path for path in site.getsitepackages() if path not in sys.path)
+
+
+def _rhev(call: Call) -> Backend:
+    _find_packages()
+    try:
+        from kvmguest.rhev.backend import Rhev  # noqa: PLC0415
+    except ImportError as error:
+        raise OperationFailed(f"{error}: install the package python3-lxml") from error
+    is_read_only = call.verb == "monitor"
+    site, memory = call.site, call.memory
+    return Rhev(
+        call.config, site, call.deadline, call.log, memory, call.env, is_read_only=is_read_only
+    )
 
 
 def _open(call: Call) -> int:
@@ -135,7 +158,10 @@ def _check_network(call: Call) -> None:
 
 def _forget(call: Call) -> int:
     """The resource leaves this agent, or its configuration changed: what was kept is stale."""
-    call.memory.forget(call.config.resource)
+    name = call.config.resource
+    for kept in (name, f"{name}.vm", f"{name}.host"):
+        call.memory.forget(kept)
+    call.memory.forget_all("rhev.refused.")  # an administrator may have unlocked the account
     return vcs.EXIT_DONE
 
 

@@ -7,6 +7,7 @@
       BackendError
         Unreachable        nobody answers at the address: libvirtd or RHEV-M is down
         Silent             no answer within the time given: it hangs, nothing can be told
+        Untrusted          somebody answers, but its certificate does not prove who it is
         Refused            it answered: these credentials may not do that
         GuestNotFound      it answered: there is no guest of that name
         GuestAmbiguous     it answered: there is more than one
@@ -45,6 +46,10 @@ class Unreachable(BackendError):
 
 class Silent(BackendError):
     """No answer within the slice of the deadline that the call was given."""
+
+
+class Untrusted(BackendError):
+    """The other side's certificate does not prove that it is the one that was asked for."""
 
 
 class Refused(BackendError):

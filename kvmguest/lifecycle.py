@@ -19,6 +19,8 @@ SAVE_LIMIT_S = 15.0
 _HAS_NO_CURRENT_CONFIGURATION = frozenset(
     {Condition.ABSENT, Condition.MIGRATED, Condition.DARK, Condition.LEFTOVER}
 )
+_PASSING = frozenset({Condition.STOPPING, Condition.LOCKED})
+"""What online waits for: it ends by itself, and nothing can be started before."""
 
 
 class Run(NamedTuple):
@@ -41,9 +43,9 @@ def online(run: Run) -> int:
     A guest on its way down is waited for. A failed start is logged and returns 0 seconds: the
     monitor that follows tells VCS the truth.
     """
-    seen = _wait_while(run, Condition.STOPPING, run.deadline.remaining())
-    if seen.condition is Condition.STOPPING:
-        run.log.error(f"{run.config.guest}: not started: it is still on its way down")
+    seen = _wait_while(run, _PASSING, run.deadline.remaining())
+    if seen.condition in _PASSING:
+        run.log.error(f"not started, the time is over; {seen.sentence}")
         return 0
     if seen.condition is Condition.RUNNING:
         run.log.info(f"{seen.sentence}. It runs already, nothing to do")
@@ -53,6 +55,7 @@ def online(run: Run) -> int:
         Condition.SAVED: ("start", run.backend.start),
         Condition.MIGRATED: ("start", run.backend.start),
         Condition.ABSENT: ("start", run.backend.start),
+        Condition.ELSEWHERE: ("start", run.backend.start),  # it may know that host to be dead
         Condition.PAUSED: ("resume", run.backend.resume),
         Condition.SLEEPING: ("wake up", run.backend.wake),
     }
@@ -85,7 +88,7 @@ def offline(run: Run) -> None:
 
 def _shut_down(run: Run) -> None:
     # A libvirtd that restarts is waited for: VCS destroys what still runs when offline returns.
-    seen = _wait_while(run, Condition.DARK, run.config.delay_after_offline_s)
+    seen = _wait_while(run, frozenset({Condition.DARK}), run.config.delay_after_offline_s)
     if seen.condition in GONE:
         run.log.info(f"{seen.sentence}. It does not run here, nothing to do")
         return
@@ -196,16 +199,16 @@ def _try(act: Callable[[], None]) -> str:
     return ""
 
 
-def _wait_while(run: Run, condition: Condition, seconds: float) -> Verdict:
-    """What is seen when the guest is in that condition no more, or the seconds are over."""
+def _wait_while(run: Run, conditions: frozenset[Condition], seconds: float) -> Verdict:
+    """What is seen when the guest is in none of them any more, or the seconds are over."""
     seen = run.backend.look()
 
     def look() -> Verdict | None:
         nonlocal seen
         seen = run.backend.look()
-        return None if seen.condition is condition else seen
+        return None if seen.condition in conditions else seen
 
-    if seen.condition is condition:
+    if seen.condition in conditions:
         run.deadline.poll(look, seconds)
     return seen
 

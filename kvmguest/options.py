@@ -29,9 +29,10 @@ class Options(NamedTuple):
 
     ``libvirt_uri`` "" leaves the choice to libvirt (LIBVIRT_DEFAULT_URI, libvirt.conf, probing).
     ``libvirt_migrate_uri`` and ``libvirt_migrate_data_uri`` have {target} where the host's name
-    goes; bandwidth in MiB/s, 0 leaves it to libvirt. ``vcs_same_site`` names the VCS systems of
-    this node's site, to which a guest with DROpts may move. ``hosts`` is the section of that
-    name: VCS system -> name of the host in libvirt or RHEV-M, where they differ.
+    goes; bandwidth in MiB/s, 0 leaves it to libvirt. ``rhev_ca_file`` "" takes vdsm's, else the
+    system's certificates; ``rhev_api_version`` is auto, 3 or 4. ``vcs_same_site`` names the VCS
+    systems of this node's site, to which a guest with DROpts may move. ``hosts`` is the section of
+    that name: VCS system -> name of the host in libvirt or RHEV-M, where they differ.
     """
 
     libvirt_uri: str = ""
@@ -40,8 +41,12 @@ class Options(NamedTuple):
     libvirt_migrate_data_uri: str = ""
     libvirt_migrate_bandwidth_mib: int = 0
     libvirt_migrate_flags: frozenset[str] = frozenset()
+    rhev_ca_file: str = ""
+    rhev_api_version: str = "auto"
+    rhev_verify: bool = True
     vcs_state_dir: str = "/var/lib/kvmguest"
     vcs_same_site: frozenset[str] = frozenset()
+    vcs_decrypt_command: str = ""
     hosts: Mapping[str, str] = MappingProxyType({})
     complaints: tuple[str, ...] = ()
 
@@ -81,6 +86,8 @@ def load(env: Mapping[str, str]) -> Options:
             f"{path}: [libvirt] migrate_flags: {' '.join(unknown)}: "
             f"known are {' '.join(MIGRATE_FLAGS)}"
         )
+    if values.get("rhev_api_version", "auto") not in {"auto", "3", "4"}:
+        complaints.append(f"{path}: [rhev] api_version must be auto, 3 or 4")
     return Options(**values, complaints=tuple(complaints))
 
 

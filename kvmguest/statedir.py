@@ -6,8 +6,13 @@ and never an error.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
+import time
+from collections.abc import Iterator
+
+_LOCK_PAUSE_S = 0.02
 
 
 class StateDir:
@@ -68,6 +73,41 @@ class StateDir:
             return None
         return path
 
+    def forget_all(self, prefix: str) -> None:
+        """Drop every text whose name begins so."""
+        try:
+            names = os.listdir(self._path) if self._is_private() else []
+        except OSError:
+            return
+        for name in names:
+            if name.startswith(prefix):
+                self._remove(os.path.join(self._path, name))
+
+    @contextlib.contextmanager
+    def locked(self, name: str, seconds: float) -> Iterator[bool]:
+        """Keep other processes out of ``name`` for a while.
+
+        False when another process held it for all of ``seconds``. Where the directory cannot be
+        used there is nobody to keep out, and the answer is True. The lock dies with its process.
+        """
+        handle = self._open_lock(f"{name}.lock")
+        if handle is None:
+            yield True
+            return
+        try:
+            yield _lock(handle, seconds)
+        finally:
+            os.close(handle)
+
+    def _open_lock(self, name: str) -> int | None:
+        try:
+            os.makedirs(self._path, mode=0o700, exist_ok=True)
+            if not self._is_private():
+                return None
+            return os.open(self._file(name), os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+        except OSError:
+            return None
+
     def _is_private(self) -> bool:
         """A directory that others may write to could hold anything."""
         try:
@@ -114,3 +154,18 @@ class MigratedMarker:
     def clear(self) -> None:
         """Drop the note, if there is one."""
         self._memory.forget(self._name)
+
+
+def _lock(handle: int, seconds: float) -> bool:
+    import fcntl  # noqa: PLC0415 - few calls need a lock
+
+    end = time.monotonic() + seconds
+    while True:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:  # noqa: PERF203 - it is waited for
+            if time.monotonic() >= end:
+                return False
+            time.sleep(_LOCK_PAUSE_S)
+        else:
+            return True

@@ -31,6 +31,8 @@ class Condition(enum.Enum):
     CRASHED = "panicked, its process still here"
     SAVED = "saved to disk"
     MIGRATED = "moved to another host"
+    ELSEWHERE = "on another host, says the manager of all hosts"
+    LOCKED = "not running, its disks locked by the manager for a while"
     OFF = "shut off"
     ABSENT = "not defined here"
     LEFTOVER = "called off, but its process is still here"
@@ -38,7 +40,15 @@ class Condition(enum.Enum):
     DARK = "not to be seen: nobody answers"
 
 
-GONE = frozenset({Condition.SAVED, Condition.MIGRATED, Condition.OFF, Condition.ABSENT})
+GONE = frozenset(
+    {
+        Condition.SAVED,
+        Condition.MIGRATED,
+        Condition.ELSEWHERE,
+        Condition.OFF,
+        Condition.ABSENT,
+    }
+)
 """Conditions in which the guest certainly does not run here."""
 
 

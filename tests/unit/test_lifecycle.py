@@ -136,7 +136,7 @@ def test_online_of_a_guest_that_stays_on_its_way_down() -> None:
     assert lifecycle.online(here.run) == 0
     assert here.guest.done == []
     assert here.clock.now < 60
-    assert "still on its way down" in here.log.last
+    assert "not started, the time is over; web: libvirt: in shutdown" in here.log.last
 
 
 @pytest.mark.parametrize(
