@@ -33,7 +33,7 @@ pytestmark = pytest.mark.hypervisor
 
 ROOT = Path(__file__).resolve().parents[2]
 INSTALL = ROOT / "kvmguest/guest/install"
-BOOT_S = 120
+BOOT_S = 180
 SITE_B = "10.20.0.5"
 SITE_C = "2001:db8:20::6"
 DROPTS = {
@@ -54,10 +54,11 @@ SITE_C_DROPTS = {
     "DNSServers": "2001:db8:20::2",
 }
 
-# A guest that is not up yet answers nothing, then refuses, then tells.
+# A guest that is not up yet answers nothing, then refuses, then takes its time to tell.
 _ASK = f"""\
 import socket, sys
 with socket.create_connection((sys.argv[1], {REPORT_PORT}), 2) as guest:
+    guest.settimeout(float(sys.argv[2]))
     while data := guest.recv(4096):
         sys.stdout.buffer.write(data)
 """
@@ -90,7 +91,7 @@ def report(host: Host, address: str, console: Path) -> dict[str, list[str]]:
     """Wait until the guest answers at this address; return what it says of its network."""
     end = time.monotonic() + BOOT_S
     while True:
-        done = host.run(["/usr/bin/python3", "-S", "-c", _ASK, address])
+        done = host.run(["/usr/bin/python3", "-S", "-c", _ASK, address, "20"])
         lines = [line.split(" ", 1) for line in done.stdout.splitlines()]
         if done.returncode == 0 and lines[-1:] and lines[-1][0] == "boot":
             return {key: [v for k, v in lines if k == key] for key, _ in lines}
@@ -103,7 +104,7 @@ def report(host: Host, address: str, console: Path) -> dict[str, list[str]]:
 def restart_service(host: Host, address: str) -> None:
     """Do what an administrator does who has put in a CD and does not want to reboot."""
     ask = _ASK.replace(str(REPORT_PORT), str(RESTART_PORT))
-    host.run(["/usr/bin/python3", "-S", "-c", ask, address])  # the address may go while we listen
+    host.run(["/usr/bin/python3", "-S", "-c", ask, address, "6"])  # the address may go
 
 
 def online(host: Host, guest: str, options: Mapping[str, str]) -> str:
@@ -127,14 +128,24 @@ def make_cd(path: Path, text: str) -> Path:
     return path
 
 
+def make_cd_like_rhev_m_3_1(path: Path, text: str) -> Path:
+    """Make the CD as hosts of RHEV-M 3.1 and 3.2 do, which cannot give it a label."""
+    folder = path.with_suffix(".folder")
+    folder.mkdir(exist_ok=True)
+    (folder / drnet.FILE_NAME).write_text(text, encoding="ascii")
+    command = ["genisoimage", "-quiet", "-J", "-R", "-o", str(path), str(folder)]
+    subprocess.run(command, check=True, capture_output=True, timeout=30)
+    return path
+
+
 @pytest.mark.parametrize("manager", MANAGERS)
 def test_a_failover_to_another_site_and_what_remains_of_it(manager: str, host: Host) -> None:
     shared = host.directory.parent / "shared"
     disk, console = shared / f"{manager}.raw", shared / f"{manager}.console"
     image = build_disk(manager, disk, install)
     site_c = make_cd(shared / "c.iso", payload(SITE_C_DROPTS))
-    bad = make_cd(shared / "bad.iso", payload(DROPTS) + "Device=eth0;reboot\n")
     without = {**DROPTS, "ConfigureNetwork": "0"}
+    bad = make_cd_like_rhev_m_3_1(shared / "bad.iso", payload(DROPTS) + "Device=eth0;reboot\n")
 
     host.define(document(manager, image, disk, console, drive=False))
     online(host, manager, without)

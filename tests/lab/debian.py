@@ -21,8 +21,8 @@ from xml.sax.saxutils import escape, quoteattr
 from tests.lab.image import Image, _load_order, build_image
 from tests.lab.namespaces import LabError
 
-#: What has to be installed, beside LAB_PACKAGES, to make these images.
-DEBIAN_PACKAGES = ("e2fsprogs", "kmod", "mmdebstrap")
+#: What has to be installed, beside LAB_PACKAGES, to make these guests and their CDs.
+DEBIAN_PACKAGES = ("e2fsprogs", "genisoimage", "kmod", "mmdebstrap", "systemd")
 
 MAC = "52:54:00:0a:0a:05"
 SITE_A = "10.10.0.5"
