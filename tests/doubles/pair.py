@@ -116,11 +116,15 @@ class Pair:
             shareable=True,
         )
 
-    def start(self, host: Host, *, words: Sequence[str] = ("writer",), load_mib: int = 0) -> None:
-        """Make a new guest on one host and wait until it is ready; there must be none."""
+    def prepare(self, host: Host, *, words: Sequence[str], load_mib: int = 0) -> None:
+        """Make a new guest on one host, which is off; there must be none."""
         self.disk.write_bytes(b"\0" * 65536)
         self.console.write_bytes(b"")
         host.define(self.document(words=words, load_mib=load_mib))
+
+    def start(self, host: Host, *, words: Sequence[str] = ("writer",), load_mib: int = 0) -> None:
+        """Make a new guest on one host and wait until it is ready; there must be none."""
+        self.prepare(host, words=words, load_mib=load_mib)
         host.virsh("start", GUEST)
         wait_for_console(self.console, READY)
         if "writer" in words:

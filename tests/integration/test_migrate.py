@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from tests.doubles.pair import GUEST, UUID, Pair
-from tests.lab.guest import bare
+from tests.lab.guest import READY, bare, wait_for_console
 
 pytestmark = pytest.mark.hypervisor
 
@@ -108,6 +108,7 @@ FOR_DR = ("DROpts", "4", "ConfigureNetwork", "1", "IPAddress", "192.0.2.1")
         (_nothing, "no-such-host", (), "Unable to resolve address"),
         (_nothing, "-oProxyCommand=id", (), "is no host name"),
         (_nothing, "sys2", FOR_DR, "may not move to another site"),
+        (_nothing, "sys2", ("DROpts", "2", "ConfigureNetwork", "yes"), "may not move to another"),
         (_target_off, "sys2", (), "connect web: no answer in"),
         (_stop, "sys2", (), "Only a running guest can move"),
         (_start_on_target, "sys2", (), "kvm2 has a guest of this name: running"),
@@ -139,9 +140,26 @@ def test_no_target_is_refused(pair: Pair) -> None:
 
 
 def test_a_guest_for_disaster_recovery_moves_inside_its_site(pair: Pair) -> None:
+    """The target has not the CD's image, and the guest, which has read it, needs it no more."""
     pair.set_options("", rest="[vcs]\nsame_site = sys1 sys2\n")
-    pair.start_bare(pair.kvm1)
-    assert pair.migrate(pair.kvm1, "sys2", *FOR_DR).code == 0
+    pair.prepare(pair.kvm1, words=("cd",))
+    dr = ("DROpts", "6", "ConfigureNetwork", "1", "IPAddress", "192.0.2.1", "Netmask", "24")
+    assert pair.run(pair.kvm1, "online", *dr).code == 5
+    assert "IPAddress=192.0.2.1" in wait_for_console(pair.console, READY)
+    done = pair.migrate(pair.kvm1, "sys2", *dr)
+    assert done.code == 0, done.log
+    cd = "/var/lib/kvmguest/dr.d/web.iso"
+    drives = dict(
+        line.split() for line in pair.kvm2.virsh("domblklist", GUEST).splitlines() if line
+    )
+    assert drives == {"vda": str(pair.disk), "hdd": "-"}
+
+    assert pair.run(pair.kvm2, "offline", *dr).code == 0
+    assert pair.state(pair.kvm2) == "shut off (shutdown)"
+    start = pair.console.stat().st_size
+    done = pair.run(pair.kvm2, "online", *dr)
+    assert f"on CD {cd}, replaced" in done.log
+    assert "IPAddress=192.0.2.1" in wait_for_console(pair.console, READY, start=start)
 
 
 def test_too_slow_is_aborted_in_time(pair: Pair) -> None:
