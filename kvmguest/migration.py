@@ -230,7 +230,7 @@ class Migration:
         while not job.has_ended(LOOK_EVERY_S):
             elapsed_s = time.monotonic() - start
             if self._deadline.remaining() <= spare_s:
-                self._log.warning(f"{self._guest}: migration is aborted after {elapsed_s:.0f} s")
+                self._log.warning(f"{self._guest}: too slow, is aborted after {elapsed_s:.0f} s")
                 self._attempt("domjobabort", domain.abortJob)
                 job.has_ended(self._deadline.remaining() - LAST_LOOK_S)
                 return

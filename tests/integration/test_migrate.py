@@ -65,12 +65,25 @@ def test_a_data_network_and_progress(pair: Pair) -> None:
 
 
 def test_post_copy_moves_a_guest_that_dirties_its_memory_too_fast(pair: Pair) -> None:
-    pair.set_options("migrate_bandwidth_mib = 16\n", flags="postcopy")
-    pair.start(pair.kvm1, load_mib=40)
+    pair.set_options("migrate_bandwidth_mib = 24\n", flags="postcopy")
+    pair.start(pair.kvm1, load_mib=32)
     done = pair.migrate(pair.kvm1, "sys2")
     assert done.code == 0, done.log
     assert pair.state(pair.kvm1) == "shut off (migrated)"
     assert pair.codes() == (200, 110)
+
+
+def test_a_post_copy_under_way_is_not_aborted(pair: Pair) -> None:
+    """That would lose the guest: half of its memory is on either side."""
+    pair.set_options("migrate_bandwidth_mib = 16\n", flags="postcopy")
+    pair.start(pair.kvm1, load_mib=40)
+    pair.kvm1.virsh("migrate-setspeed", "--postcopy", GUEST, "1")
+    done = pair.migrate(pair.kvm1, "sys2", aep_s=16)
+    assert done.code == 255
+    assert "whether it was migrated to sys2 cannot be told" in done.log
+    assert "sys2: running (post-copy)" in done.log
+    assert pair.codes() == (200, 110)
+    assert pair.next_beat().foreign == 0
 
 
 def _stop(pair: Pair) -> None:
