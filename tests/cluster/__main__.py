@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import itertools
 import secrets
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -54,6 +55,9 @@ def main() -> int:
     except (LabError, PackagesMissingError) as error:
         print(f"tests.cluster: {error}", file=sys.stderr)
         return 2
+    if not outcomes:
+        print("tests.cluster: no scenario has such a name", file=sys.stderr)
+        return 2
     print(
         f"\n{report.table(outcomes)}\n\n{(time.monotonic() - began) / 60:.0f} minutes, seed {seed}"
     )
@@ -64,7 +68,7 @@ def _play(pair: Pair, agent: Agent, scenario: Scenario) -> Outcome:
     """One scenario; a pair that cannot be brought in order does not end the run."""
     try:
         return play(pair, agent, scenario, lambda text: print(text, flush=True))
-    except LabError as error:
+    except (LabError, OSError, subprocess.TimeoutExpired) as error:
         pair.formed = None
         nothing = Record((), ("",), 0, ())
         return judge(agent.label, scenario, nothing, 0, 0, f"not played: {error}")

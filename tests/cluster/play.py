@@ -151,7 +151,7 @@ def _engine_events(pair: Pair, sizes: dict[str, int]) -> list[Event]:
     year = datetime.now().astimezone().year
     for node, size in sizes.items():
         path = pair.engine_log(node)
-        text = path.read_bytes()[size:].decode(errors="replace") if path.exists() else ""
+        text = path.read_bytes()[size:].decode("ascii", "replace") if path.exists() else ""
         for day, clock, writer, words in _ENGINE_LINE.findall(text):
             if words.startswith("Peer") or f"on {writer}" in words:
                 local = datetime.strptime(
