@@ -81,6 +81,15 @@ def _move_to(pair: Pair, node: str) -> None:
     pair.command("crm_resource", "--move", "-r", RESOURCE, "-N", node)
 
 
+def _await_moved(pair: Pair, node: str) -> None:
+    """Wait until the guest is on the other node only."""
+    end = time.monotonic() + 60
+    while not pair.observer.pids(pair.other(node)) or pair.observer.pids(node):
+        if time.monotonic() > end:
+            raise LabError("in 60 s it did not move")
+        time.sleep(0.2)
+
+
 def _settle(pair: Pair, _node: str) -> None:
     if complaint := pair.settle(60, calm_s=2):
         raise LabError(complaint)
@@ -103,6 +112,7 @@ FAULTS: Mapping[str, Fault] = MappingProxyType(
         "make migrations slow": _virsh("migrate-setspeed", GUEST, "4"),
         "move": lambda pair, node: _move_to(pair, pair.other(node)),
         "move back": _move_to,
+        "await moved": _await_moved,
         "await order": _settle,
         "await both": _await_processes(2, 30),
         "stop": _role("Stopped"),

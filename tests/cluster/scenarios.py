@@ -53,7 +53,7 @@ SHORT = (
     Scenario(
         "libvirtd killed, back 10 s later", [Step("kill libvirtd"), Step("start libvirtd", 10)]
     ),
-    Scenario("live migration by the engine", [Step("move")]),
+    Scenario("live migration by the engine", [Step("move"), Step("await moved")]),
     Scenario("node killed", [Step("pull plug")], _ANY),
 )
 """What tests/cluster/test_cluster.py plays."""
@@ -107,7 +107,11 @@ LONG = (
         _REBOOT,
         guest="deaf",
     ),
-    Scenario("live migration during load", [Step("move")], guest="loaded"),
+    Scenario(
+        "live migration during load",
+        [Step("move"), Step("await moved")],
+        guest="loaded",
+    ),
 )
 
 _SINGLE = (
