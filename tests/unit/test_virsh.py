@@ -96,7 +96,7 @@ def test_a_guest_that_cannot_be_defined_from_nothing() -> None:
 
 @pytest.mark.parametrize("probe", [True, False])
 def test_the_probe_is_no_obstacle_where_the_driver_has_none(probe: bool) -> None:
-    """The test driver does not know memory statistics of every guest; it runs all the same."""
+    """The test driver does not know disk statistics of every guest; it runs all the same."""
     backend = make("test", probe=probe)
     assert backend.look().condition is Condition.RUNNING
 
