@@ -184,6 +184,7 @@ class Migration:
                 f"{uri} is this host, or has its host name or UUID: {there[0]} {there[1]}"
             )
         domain = self._call("domid", lambda: source.lookupByName(self._guest), ASK_LIMIT_S)
+        self._refuse_a_frozen_qemu(domain)
         uuid = self._call("domuuid", domain.UUIDString, ASK_LIMIT_S)
         try:
             other = self._call("domid", lambda: target.lookupByName(self._guest), ASK_LIMIT_S)
@@ -202,6 +203,15 @@ class Migration:
             raise errors.OperationFailed(
                 f"{there[0]} has a saved memory image of it: virsh managedsave-remove it there"
             )
+
+    def _refuse_a_frozen_qemu(self, domain: libvirt.virDomain) -> None:
+        """Without an answer from QEMU nothing is copied, and the time for a cold move runs out."""
+        try:
+            self._call("domblkstat", lambda: domain.blockStats(""), ASK_LIMIT_S)
+        except errors.Silent as error:
+            raise errors.OperationFailed(f"its QEMU does not answer: {error}") from error
+        except errors.BackendError as error:
+            self._log.debug(1, f"{self._guest}: whether its QEMU answers is not known: {error}")
 
     def _identity(self, connection: libvirt.virConnect) -> tuple[str, str]:
         """Host name and host UUID, which libvirt itself compares too."""

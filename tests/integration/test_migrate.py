@@ -90,6 +90,10 @@ def _stop(pair: Pair) -> None:
     pair.kvm1.virsh("destroy", GUEST)
 
 
+def _freeze_qemu(pair: Pair) -> None:
+    pair.kvm1.freeze_qemu(GUEST)
+
+
 def _start_on_target(pair: Pair) -> None:
     pair.start_bare(pair.kvm2)
 
@@ -124,6 +128,7 @@ FOR_DR = ("DROpts", "4", "ConfigureNetwork", "1", "IPAddress", "192.0.2.1")
         (_nothing, "sys2", ("DROpts", "2", "ConfigureNetwork", "yes"), "may not move to another"),
         (_target_off, "sys2", (), "connect web: no answer in"),
         (_stop, "sys2", (), "Only a running guest can move"),
+        (_freeze_qemu, "sys2", (), "its QEMU does not answer"),
         (_start_on_target, "sys2", (), "kvm2 has a guest of this name: running"),
         (_another_on_target, "sys2", (), "its UUID differs"),
         (_saved_on_target, "sys2", (), "has a saved memory image"),
