@@ -16,6 +16,8 @@ from kvmguest.log import Log
 from kvmguest.states import GONE, Condition, Verdict
 
 SAVE_LIMIT_S = 15.0
+DARK_WAIT_S = 30.0
+"""How long online waits for a libvirtd or RHEV-M that is away."""
 _HAS_NO_CURRENT_CONFIGURATION = frozenset(
     {Condition.ABSENT, Condition.MIGRATED, Condition.DARK, Condition.LEFTOVER}
 )
@@ -40,9 +42,11 @@ def monitor(run: Run) -> Verdict:
 def online(run: Run) -> int:
     """Bring the guest up; return the seconds VCS shall wait before its first monitor.
 
-    A guest on its way down is waited for. A failed start is logged and returns 0 seconds: the
-    monitor that follows tells VCS the truth.
+    A guest on its way down is waited for, and for a moment a libvirtd or RHEV-M that is away: VCS
+    and libvirtd start at the same time when a node boots. A failed start is logged and returns 0
+    seconds: the monitor that follows tells VCS the truth.
     """
+    _wait_while(run, frozenset({Condition.DARK}), DARK_WAIT_S)
     seen = _wait_while(run, _PASSING, run.deadline.remaining())
     if seen.condition in _PASSING:
         run.log.error(f"not started, the time is over; {seen.sentence}")

@@ -58,6 +58,19 @@ def case(
     return Case(Run(config, backend, deadline, log), backend, clock, log)
 
 
+def answers_after(here: Case, seconds: float, state: tuple[str, str]) -> None:
+    """From then on libvirt can be asked again, and this is what it says."""
+    look = here.guest.look
+
+    def answer() -> Verdict:
+        if here.clock.now > seconds:
+            here.guest.look = look  # type: ignore[method-assign]
+            here.guest.state = state
+        return look()
+
+    here.guest.look = answer  # type: ignore[method-assign]
+
+
 # online
 
 
@@ -127,6 +140,13 @@ def test_online_waits_for_a_guest_on_its_way_down() -> None:
         return original()
 
     here.guest.look = look  # type: ignore[assignment,method-assign]
+    assert lifecycle.online(here.run) == 5
+    assert here.guest.done == ["started"]
+
+
+def test_online_waits_for_a_libvirt_that_comes_up_with_the_node() -> None:
+    here = case("no connection (no process of it)")
+    answers_after(here, 3, ("shut off", "unknown"))
     assert lifecycle.online(here.run) == 5
     assert here.guest.done == ["started"]
 
@@ -235,15 +255,7 @@ def test_offline_of_a_panicked_guest_ends_its_process() -> None:
 def test_offline_waits_for_a_libvirt_that_is_away_for_a_moment() -> None:
     """VCS destroys what still runs when offline returns."""
     here = case("no connection (its QEMU process is alive)")
-    look = here.guest.look
-
-    def return_after_3_s() -> Verdict:
-        if here.clock.now > 3:
-            here.guest.look = look  # type: ignore[method-assign]
-            here.guest.state = ("running", "booted")
-        return look()
-
-    here.guest.look = return_after_3_s  # type: ignore[method-assign]
+    answers_after(here, 3, ("running", "booted"))
     lifecycle.offline(here.run)
     assert here.guest.done == ["heard the button", "shut down"]
     assert 4 <= here.clock.now < 5
