@@ -12,9 +12,15 @@ TEST_PACKAGES = (
     "corosync",  # the cluster engine that drives our agent
     "pacemaker",
     "pacemaker-cli-utils",
+    "e2fsprogs",  # file systems of the full Debian guests
     "fence-agents",  # fence_rhevm, which checks our RHEV-M double
     "gcc",  # the oVirt SDK from PyPI compiles its XML reader
+    "genisoimage",  # isoinfo reads our CDs
+    "ifupdown",  # it and the next check what the guest service writes
+    "kmod",
     "libxml2-dev",
+    "mmdebstrap",
+    "network-manager",
     "ovmf",  # UEFI firmware, whose variables follow the guest
     "procps",
     "python3-cryptography",  # makes the certificates of that double
@@ -25,8 +31,9 @@ TEST_PACKAGES = (
     "python3-pycurl",
     "python3-requests",
     "python3-venv",
-    "xorriso",
     "resource-agents",  # ocf:heartbeat:VirtualDomain, which we measure ourselves against
+    "systemd",  # systemd-analyze and systemctl --root check the guest service's unit
+    "xorriso",
 )
 
 if __name__ == "__main__":

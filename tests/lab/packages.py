@@ -5,10 +5,9 @@ from __future__ import annotations
 import os
 import subprocess
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from pathlib import Path
 
-if TYPE_CHECKING:
-    from pathlib import Path
+_POLICY = Path("/usr/sbin/policy-rc.d")
 
 #: What hosts and guests need. Standard on every Debian: util-linux (nsenter, unshare), bash, apt.
 LAB_PACKAGES = (
@@ -56,6 +55,30 @@ def ensure_packages(names: Iterable[str], log: Path) -> list[str]:
     by_hand = f"apt-get install --no-install-recommends {' '.join(missing)}"
     if os.geteuid() != 0:
         raise PackagesMissingError(f"the laboratory needs packages; as root, run: {by_hand}")
+    is_ours = _forbid_services()
+    try:
+        _install(missing, log, by_hand)
+    finally:
+        if is_ours:
+            _POLICY.unlink()
+    return missing
+
+
+def _forbid_services() -> bool:
+    """Let apt start none of what it installs; True when the rule is ours and to be removed.
+
+    A libvirtd, NetworkManager or cluster engine of the machine's own is neither needed nor wanted.
+    """
+    try:
+        with _POLICY.open("x", encoding="ascii") as file:
+            file.write("#!/bin/sh\nexit 101\n")
+    except FileExistsError:
+        return False
+    _POLICY.chmod(0o755)
+    return True
+
+
+def _install(missing: list[str], log: Path, by_hand: str) -> None:
     environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive", "LC_ALL": "C.UTF-8"}
     install = ["apt-get", "install", "--yes", "--no-install-recommends", *missing]
     with log.open("ab") as output:
@@ -75,4 +98,3 @@ def ensure_packages(names: Iterable[str], log: Path) -> list[str]:
             f"apt-get failed with status {done.returncode}, see {log}; put right what it says, "
             f"or run yourself: {by_hand}"
         )
-    return missing
