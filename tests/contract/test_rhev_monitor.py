@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Iterator
 
 import pytest
@@ -150,6 +151,30 @@ def test_a_host_that_cannot_be_identified_is_unknown_only_where_it_matters(
     assert "name it in [hosts]" in done.text
     assert "h1, h2" in done.text
     assert down.code == 100
+
+
+def loaded(command: list[str], env: dict[str, str]) -> set[str]:
+    """The modules that a call imports."""
+    done = subprocess.run(
+        ["/usr/bin/python3", "-IS", "-X", "importtime", *command],
+        env=env,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    lines = [line for line in done.stderr.splitlines() if line.startswith("import time:")]
+    return {line.rpartition("|")[2].strip() for line in lines}
+
+
+def test_each_kind_of_monitor_loads_only_its_own(agent: RhevAgent) -> None:
+    agent.fresh_monitor()
+    command = agent.command("monitor")
+    rhev = loaded(command, agent.env)
+    assert rhev >= {"lxml.etree", "ssl", "kvmguest.rhev.backend"}
+    assert not rhev & {"libvirt", "requests", "urllib3", "subprocess", "json", "kvmguest.virsh"}
+    kvm = loaded([word if word != "RHEVMInfo" else "X" for word in command], agent.env)
+    assert "kvmguest.virsh" in kvm
+    assert not kvm & {"lxml", "lxml.etree", "ssl", "http.client", "requests", "kvmguest.rhev"}
 
 
 def test_nothing_was_ever_ordered(agent: RhevAgent) -> None:
