@@ -1,7 +1,7 @@
-"""The verdict table of the README, from the tables the agent works with.
+"""The verdict tables of the README, from the tables the agent works with.
 
-python3 -m tests.readme_tables            prints it
-python3 -m tests.readme_tables --write    puts it into README.md
+python3 -m tests.readme_tables            prints them
+python3 -m tests.readme_tables --write    puts them into README.md
 """
 
 from __future__ import annotations
@@ -10,12 +10,13 @@ import itertools
 import sys
 from pathlib import Path
 
-from kvmguest import states
+from kvmguest import states, states_rhev
 from kvmguest.states import Condition, Row, Verdict
 from kvmguest.vcs import monitor_exit
 
 README = Path(__file__).parent.parent / "README.md"
-START = "<!-- libvirt verdicts -->\n"
+LIBVIRT = "<!-- libvirt verdicts -->\n"
+RHEV = "<!-- RHEV-M verdicts -->\n"
 END = "<!-- end -->\n"
 
 
@@ -47,25 +48,48 @@ def _line(words: str, row: Row) -> str:
         answer += f" {row.confidence}"
     if row.is_problem:
         answer += ", WARNING"
-    code = monitor_exit(Verdict(row.state, row.confidence, row.condition, row.is_problem, ""))
-    return f"| {words} | {answer} | {code} | {row.advice} |"
+    return f"| {words} | {answer} | {_code(row)} | {row.advice} |"
 
 
-def in_readme() -> str:
-    """What the README has between its marks."""
+def rhev_table() -> str:
+    """Markdown: RHEV-M's status, and the verdict for each place the VM may be at."""
+    heads = ("on this host", "on another host", "no host shown", "this host not identified")
+    lines = [f"| RHEV-M says | {' | '.join(heads)} |", "|---|---|---|---|---|"]
+    statuses = dict.fromkeys(status for status, _place in states_rhev.RHEV_TABLE)
+    for status in [*statuses, "any other word, or none"]:
+        rows = [
+            states_rhev.RHEV_TABLE.get((status, place), states_rhev.UNLISTED)
+            for place in states_rhev.PLACES
+        ]
+        lines.append(f"| {status} | {' | '.join(map(_answer, rows))} |")
+    return "\n".join(lines) + "\n"
+
+
+def _answer(row: Row) -> str:
+    answer = row.state.value + (f" {row.confidence}" if row.confidence else "")
+    return f"{answer}, {_code(row)}"
+
+
+def _code(row: Row) -> int:
+    return monitor_exit(Verdict(row.state, row.confidence, row.condition, row.is_problem, ""))
+
+
+def in_readme(start: str) -> str:
+    """What the README has after a mark."""
     text = README.read_text(encoding="utf-8")
-    return text.partition(START)[2].partition(END)[0]
+    return text.partition(start)[2].partition(END)[0]
 
 
 def main() -> None:
-    """Print the table, or put it into the README."""
-    if sys.argv[1:] == ["--write"]:
-        text = README.read_text(encoding="utf-8")
-        before, start, rest = text.partition(START)
-        _old, end, after = rest.partition(END)
-        README.write_text(before + start + libvirt_table() + end + after, encoding="utf-8")
-    else:
-        sys.stdout.write(libvirt_table())
+    """Print the tables, or put them into the README."""
+    for mark, table in ((LIBVIRT, libvirt_table()), (RHEV, rhev_table())):
+        if sys.argv[1:] == ["--write"]:
+            text = README.read_text(encoding="utf-8")
+            before, start, rest = text.partition(mark)
+            _old, end, after = rest.partition(END)
+            README.write_text(before + start + table + end + after, encoding="utf-8")
+        else:
+            sys.stdout.write(table)
 
 
 if __name__ == "__main__":

@@ -3,9 +3,10 @@ from __future__ import annotations
 from tests import readme_tables
 
 
-def test_the_verdict_table_of_the_readme_is_the_agents() -> None:
-    """python3 -m tests.readme_tables --write mends it."""
-    assert readme_tables.in_readme() == readme_tables.libvirt_table()
+def test_the_verdict_tables_of_the_readme_are_the_agents() -> None:
+    """python3 -m tests.readme_tables --write mends them."""
+    assert readme_tables.in_readme(readme_tables.LIBVIRT) == readme_tables.libvirt_table()
+    assert readme_tables.in_readme(readme_tables.RHEV) == readme_tables.rhev_table()
 
 
 def test_the_table_has_every_exit_code_of_monitor_on_kvm() -> None:
