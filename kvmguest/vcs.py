@@ -124,27 +124,34 @@ def vcs_bin(env: Mapping[str, str]) -> str:
 
 def systems(env: Mapping[str, str], seconds: float) -> list[str]:
     """The names of the cluster's systems, [] when VCS does not tell."""
-    return _ask(["hasys", "-list"], env, seconds)
+    return _ask(["hasys", "-list"], env, seconds).split()
 
 
 def has_system_died(name: str, env: Mapping[str, str], seconds: float) -> bool:
     """Whether VCS says that this system left the cluster without saying good-bye.
 
     Only FAULTED is that. A system in EXITED stopped VCS in good order (hastop -force leaves its
-    guests running), and one in DDNA or UNKNOWN may live.
+    guests running), and one in DDNA or UNKNOWN may live. Anything but this one word, alone or in
+    a table of one row, is no answer.
     """
-    return _ask(["hasys", "-state", name], env, seconds) == ["FAULTED"]
+    lines = _ask(["hasys", "-state", name], env, seconds).splitlines()
+    rows = [line.split() for line in lines if line.strip() and not line.startswith("#")]
+    return rows in ([["FAULTED"]], [[name, "SysState", "FAULTED"]])
 
 
-def _ask(command: list[str], env: Mapping[str, str], seconds: float) -> list[str]:
-    """The words that a VCS command prints; [] when it fails, hangs or is not there."""
+def _ask(command: Sequence[str], env: Mapping[str, str], seconds: float) -> str:
+    """What a VCS command prints; "" when it fails, hangs or is not there."""
     import subprocess  # noqa: PLC0415 - rarely needed, and it costs a monitor 8 ms
 
-    command[0] = os.path.join(vcs_bin(env), command[0])
+    path = os.path.join(vcs_bin(env), command[0])
     try:
         done = subprocess.run(
-            command, stdin=subprocess.DEVNULL, capture_output=True, timeout=seconds, check=True
+            [path, *command[1:]],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=seconds,
+            check=True,
         )
     except (OSError, subprocess.SubprocessError):
-        return []
-    return done.stdout.decode(errors="replace").split()
+        return ""
+    return done.stdout.decode(errors="replace")

@@ -236,6 +236,27 @@ def test_a_cut_off_host_that_comes_back_keeps_its_guest(one_agent: RhevAgent) ->
     assert one_agent.manager.commands == []
 
 
+def test_a_guest_that_rhevm_frees_by_itself_is_started(one_agent: RhevAgent) -> None:
+    """RHEV-M's own power fencing, while online waits."""
+    dead_host(one_agent)
+    one_agent.manager.advance(120)
+    timer = threading.Timer(1.5, lambda: one_agent.manager.put("g1", "down"))
+    timer.start()
+    done = one_agent.run("online", limit_s=20)
+    timer.join()
+    assert done.code == 5, done.text
+    assert one_agent.manager.commands == ["start g1"]
+
+
+def test_online_waits_for_a_guest_on_its_way_down(one_agent: RhevAgent) -> None:
+    one_agent.manager.put("g1", "powering_down", "h1")
+    timer = threading.Timer(1.5, lambda: one_agent.manager.put("g1", "down"))
+    timer.start()
+    done = one_agent.run("online", limit_s=20)
+    timer.join()
+    assert done.code == 5, done.text
+
+
 # offline
 
 

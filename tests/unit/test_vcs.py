@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from kvmguest import vcs
 from kvmguest.states import Condition, State, Verdict
+from tests.doubles.vcs_home import VcsHome
 
 
 def _verdict(state: State, confidence: int = 0) -> Verdict:
@@ -105,3 +108,31 @@ def test_no_vcsinfo_no_target() -> None:
 )
 def test_where_vcs_lives(env: dict[str, str], path: str) -> None:
     assert vcs.vcs_bin(env) == path
+
+
+@pytest.mark.parametrize(
+    ("answer", "code", "died"),
+    [
+        ("FAULTED\n", 0, True),
+        ("#System Attribute Value\nNodeTwo SysState FAULTED\n", 0, True),
+        ("FAULTED\n", 1, False),
+        ("", 0, False),
+        ("RUNNING\n", 0, False),
+        ("EXITED\n", 0, False),
+        ("DDNA\n", 0, False),
+        ("NodeOne SysState FAULTED\n", 0, False),
+        ("NodeTwo SysState FAULTED\nNodeTwo SysState RUNNING\n", 0, False),
+        ("VCS ERROR V-16-1-10600 Cannot connect to VCS engine\n", 0, False),
+    ],
+)
+def test_only_faulted_is_dead(tmp_path: Path, answer: str, code: int, *, died: bool) -> None:
+    home = VcsHome(tmp_path / "vcs", helper=False, halog=False)
+    home.answer("hasys", answer, code)
+    env = {"VCS_HOME": str(home.path)}
+    assert vcs.has_system_died("NodeTwo", env, 10) is died
+    assert home.calls("hasys")[0].argv == ["-state", "NodeTwo"]
+
+
+def test_without_vcs_nobody_is_dead(tmp_path: Path) -> None:
+    assert not vcs.has_system_died("NodeTwo", {"VCS_HOME": str(tmp_path)}, 10)
+    assert vcs.systems({"VCS_HOME": str(tmp_path)}, 10) == []
