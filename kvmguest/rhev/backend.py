@@ -25,7 +25,7 @@ from kvmguest.statedir import StateDir
 from kvmguest.states import Verdict, conclude
 from kvmguest.states_rhev import DARK, ELSEWHERE, HERE, RhevSeen, judge_rhev
 
-LOOK_EVERY_S = 1.0
+LOOK_EVERY_S = 0.5
 """Polling pauses at least that long: each look is a request with several data base queries."""
 RETRY_EVERY_S = 3.0
 TOO_LATE_S = 0.2
