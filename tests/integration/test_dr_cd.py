@@ -15,13 +15,14 @@ from typing import NamedTuple
 import pytest
 
 from tests.lab.guest import READY, bare, obedient, wait_for_console
-from tests.lab.host import Host, Lab
+from tests.lab.host import Host, Lab, VirshError
 from tests.lab.image import build_image
 
 pytestmark = pytest.mark.hypervisor
 
 ROOT = Path(__file__).resolve().parents[2]
 STATE = Path("var/lib/kvmguest")  # in a host's directory
+QEMU_USER = "libvirt-qemu"  # Debian's
 GUEST = "web"
 UUID = "7d1f53a6-0a5e-4a39-8a44-52c3ab5b2a01"
 SITE_B = {"ConfigureNetwork": "1", "IPAddress": "10.20.0.5", "Netmask": "24"}
@@ -74,7 +75,7 @@ def lab() -> Iterator[Lab]:
 
 @pytest.fixture
 def node(lab: Lab, tmp_path: Path) -> Iterator[Node]:
-    (host,) = lab.hosts
+    host = lab.hosts[0]
     console = lab.shared / "console"
     console.write_bytes(b"")
     yield Node(host, console, tmp_path)
@@ -129,6 +130,19 @@ def test_the_guest_reads_the_cd_until_it_is_replaced_and_removed(node: Node) -> 
     assert "guest: cd:" not in printed
     assert "ua-vcsnetcfg" not in node.definition()
     assert not node.iso.exists()
+
+
+def test_the_guest_reads_it_on_scsi(node: Node, lab: Lab) -> None:
+    """This guest has no driver for SATA: a bus that it uses already is the better choice."""
+    disk = lab.shared / "disk"
+    disk.write_bytes(bytes(1 << 20))
+    scsi = (
+        "<controller type='scsi' index='0' model='virtio-scsi'/><disk type='file' device='disk'>"
+        f"<source file='{disk}'/><target dev='sda' bus='scsi'/></disk>"
+    )
+    node.host.define(reader(node, scsi).replace("machine='pc'", "machine='q35'"))
+    assert "IPAddress=10.20.0.5\r\n" in boot(node, SITE_B)[1]
+    assert f"/{STATE}/dr.d/{GUEST}.iso" == node.drives()["sdz"]
 
 
 def test_a_suspended_guest_goes_on_as_it_was(node: Node) -> None:
@@ -232,21 +246,40 @@ def test_no_free_place_keeps_the_guest_down(node: Node) -> None:
     assert not node.is_running()
 
 
-def test_qemu_may_read_the_cd_and_nothing_else(node: Node) -> None:
-    node.host.define(bare(GUEST, uuid=UUID))
+def test_a_qemu_that_is_not_root_reads_the_cd_and_nothing_else(lab: Lab, tmp_path: Path) -> None:
+    """As on a real host: libvirt gives the image to QEMU's user, but opens no directory."""
+    host = lab.host("two")
+    conf = host.directory / "etc/libvirt/qemu.conf"
+    text = conf.read_text().replace('"root"', f'"{QEMU_USER}"')
+    conf.write_text(text.replace("dynamic_ownership = 0", "dynamic_ownership = 1"))
+    host.kill_libvirtd()
+    host.start_libvirtd()
+    node = Node(host, tmp_path, tmp_path)
+    host.define(bare(GUEST, uuid=UUID))
     node.run("monitor", SITE_B)
-    assert node.run("online", SITE_B, prefix=("sh", "-c", 'umask 077; exec "$@"', "sh")).returncode
-    as_nobody = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
+    strict = ("sh", "-c", 'umask 077; exec "$@"', "sh")
+    assert node.run("online", SITE_B, prefix=strict).returncode == 5
+    assert node.iso.owner() == QEMU_USER
 
-    def may(*command: str) -> bool:
-        return node.host.run([*as_nobody, *command]).returncode == 0
+    def may(command: str) -> bool:
+        user = f"--reuid={QEMU_USER}"
+        argv = ["setpriv", user, "--regid=65534", "--clear-groups", "sh", "-c", command]
+        return host.run(argv).returncode == 0
 
-    assert may("sh", "-c", f"cat /{STATE}/dr.d/{GUEST}.iso >/dev/null")
-    assert not may("ls", f"/{STATE}/dr.d")
-    assert not may("ls", f"/{STATE}")
-    assert not may("cat", f"/{STATE}/res"), "monitor's last verdict"
-    assert not may("touch", f"/{STATE}/dr.d/new")
-    assert not may("sh", "-c", f": >>/{STATE}/dr.d/{GUEST}.iso")
+    assert may(f"cat /{STATE}/dr.d/{GUEST}.iso >/dev/null")
+    assert not may(f"ls /{STATE}/dr.d")
+    assert not may(f"ls /{STATE}")
+    assert not may(f"cat /{STATE}/res"), "monitor's last verdict"
+    assert not may(f": >/{STATE}/dr.d/new")
+
+    host.virsh("destroy", GUEST)
+    may(f"echo >>/{STATE}/dr.d/{GUEST}.iso")
+    host.run(["chmod", "0700", f"/{STATE}", f"/{STATE}/dr.d"])
+    with pytest.raises(VirshError, match="Permission denied"):
+        host.virsh("start", GUEST)
+    done = node.run("online", SITE_B)
+    assert (done.returncode, "replaced" in done.stderr) == (5, True)
+    host.virsh("destroy", GUEST)
 
 
 def test_the_administrators_hand_on_our_drive_is_put_right(node: Node) -> None:

@@ -30,6 +30,7 @@ _MODULES = (
     "virtio_pci",
     "virtio_blk",
     "virtio_net",
+    "virtio_scsi",
 )
 
 

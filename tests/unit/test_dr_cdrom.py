@@ -87,6 +87,16 @@ PLACES = {
         document("pseries-7.2", controller("scsi", 0, "ibmvscsi"), SCSI[6], arch="ppc64le"),
         "scsi sdz 0 0 5",
     ),
+    "pc, a SCSI disk": (document("pc", VIRTIO_SCSI, SCSI[0]), "scsi sdz 0 0 6"),
+    "pc, a SCSI disk and a CD": (document("pc", VIRTIO_SCSI, SCSI[0], IDE[0]), "ide hdd 0 1 1"),
+    "q35, a SCSI disk": (
+        document("pc-q35-7.2", controller("sata"), VIRTIO_SCSI, SCSI[0]),
+        "scsi sdz 0 0 6",
+    ),
+    "q35, SCSI full": (
+        document("pc-q35-7.2", controller("sata"), VIRTIO_SCSI, *SCSI),
+        "sata sdz 0 0 5",
+    ),
     "SCSI, a passed-through device": (document("virt", VIRTIO_SCSI, PASSED), "scsi sdz 0 0 5"),
     "SCSI full, a second one": (
         document("virt", VIRTIO_SCSI, controller("scsi", 1, "virtio-scsi"), *SCSI),
