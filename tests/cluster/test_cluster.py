@@ -52,6 +52,7 @@ def test_the_observer_sees_a_second_writer(pair: Pair) -> None:
         assert time.monotonic() < end, pair.observer.record()
         time.sleep(0.2)
     pair.command(*managed, "true")
+    pair.command("crm_resource", "-r", RESOURCE, "--refresh")  # look for it on both nodes now
     assert not pair.settle(90)  # both are stopped, one is started
     assert pair.guest_node()
 
