@@ -15,7 +15,7 @@ from tests.lab.namespaces import LabError
 RESOURCE = "vm"
 GUEST = "vm"
 MONITOR_S = 5
-#: Where the guest should not run it is looked for seldom, as by VCS (OfflineMonitorInterval, 300 s).
+#: Where the guest should not run it is looked for seldom (as VCS does: OfflineMonitorInterval).
 #: A look at the target between the end of a live migration and the engine's notice of it makes
 #: Pacemaker stop the guest on both nodes and start it anew. Seen with 6 s.
 ELSEWHERE_S = 60
