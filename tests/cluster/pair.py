@@ -43,7 +43,8 @@ class Pair:
         disk: the guest's disk, on shared storage. Nothing locks it: a second writer is possible.
         console: what guests on either node print.
         switch: the power switch.
-        formed: what the cluster was last formed with, for whoever wants to know.
+        formed: label of the agent and kind of guest that play() formed the cluster with; None if
+            it must form it anew.
         observer: watches QEMU processes and the disk all the time.
     """
 
@@ -93,6 +94,7 @@ class Pair:
         Raises:
             LabError: it did not come up.
         """
+        self.switch.wait()  # or a node that was just shot would come up with the old configuration
         for node in self.nodes:
             self.switch.press("off", node)
         self.console.write_bytes(b"")
