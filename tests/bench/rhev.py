@@ -21,11 +21,12 @@ from types import SimpleNamespace
 from typing import Any, NamedTuple, cast
 from urllib.parse import urlsplit
 
-from tests.contract.rhev_agent import RhevAgent
+from tests.contract.rhev_agent import ROOT, RhevAgent
 from tests.doubles.manager import ManagerElsewhere
 
 ROUNDS = 21
 AT_ONCE = 50
+WAVES = 5
 GUEST = "g1"
 _IMPORTS = (
     ("python3 -IS, nothing else", "pass"),
@@ -111,6 +112,56 @@ def _count(server: ManagerElsewhere) -> tuple[int, int]:
     return len(json.loads(server.tell("requests"))), int(json.loads(server.tell("logins")))
 
 
+def compare_alone(server: ManagerElsewhere, both: Mapping[str, Command], rounds: int) -> None:
+    """One call at a time, in turns, so that a change of load hits both."""
+    print(f"{'':24}{'wall ms':>9}{'CPU ms':>9}{'requests':>10}{'logins':>8}{'server ms':>11}")
+    asked: dict[str, str] = {}
+    for name, command in both.items():
+        once(command)  # logs in, logs its verdict, fills caches
+        server.tell("count")
+        before = server_cpu_ms(server.process.pid)
+        for _ in range(rounds):
+            once(command)
+        used = (server_cpu_ms(server.process.pid) - before) / rounds
+        requests, logins = _count(server)
+        asked[name] = f"{requests / rounds:10.2f}{logins / rounds:8.2f}{used:11.1f}"
+    alone: dict[str, list[Cost]] = {name: [] for name in both}
+    for _ in range(rounds):
+        for name, command in both.items():
+            alone[name].append(once(command))
+    medians = {name: _median(costs) for name, costs in alone.items()}
+    for name, cost in medians.items():
+        print(f"{name:24}{cost.wall:9.1f}{cost.cpu:9.1f}{asked[name]}")
+    ours, theirs = medians.values()
+    print(f"{'ratio':24}{ours.wall / theirs.wall:9.2f}{ours.cpu / theirs.cpu:9.2f}\n")
+
+
+def compare_at_once(server: ManagerElsewhere, both: Mapping[str, Command]) -> None:
+    """Waves of many calls, in turns."""
+    print(f"{AT_ONCE} at once: until the last has ended, CPU of all, CPU of the server (ms)")
+    waves: dict[str, list[tuple[float, float, float]]] = {name: [] for name in both}
+    for _ in range(WAVES):
+        for name, command in both.items():
+            before = server_cpu_ms(server.process.pid)
+            cost = wave(command, AT_ONCE)
+            used = server_cpu_ms(server.process.pid) - before
+            waves[name].append((cost.wall, cost.cpu, used))
+    for name, samples in waves.items():
+        wall, cpu, used = (statistics.median(values) for values in zip(*samples))
+        print(f"{name:24}{wall:9.0f}{cpu:9.0f}{used:9.0f}")
+
+
+def show_imports(rounds: int) -> None:
+    """Where our start-up goes."""
+    print("\na process that only imports (wall ms, CPU ms)")
+    path = [str(ROOT), "/usr/lib/python3/dist-packages"]
+    for name, code in _IMPORTS:
+        prelude = f"import sys; sys.path[:0] = {path!r}; "
+        python = Command(["/usr/bin/python3", "-IS", "-c", prelude + code], {}, (0,))
+        cost = _median([once(python) for _ in range(rounds)])
+        print(f"  {name:34}{cost.wall:7.1f}{cost.cpu:7.1f}")
+
+
 def main(rounds: int) -> None:
     """Print the figures."""
     with (
@@ -125,45 +176,9 @@ def main(rounds: int) -> None:
         agent = RhevAgent(Path(directory), cast("Any", face))
         agent.home.answer("decrypt", "secret\n")
         both = commands(server, agent)
-        print(f"{'':24}{'wall ms':>9}{'CPU ms':>9}{'requests':>10}{'logins':>8}{'server ms':>11}")
-        for command in both.values():
-            once(command)  # logs in, logs its verdict, fills caches
-        alone: dict[str, list[Cost]] = {name: [] for name in both}
-        asked: dict[str, tuple[float, float, float]] = {}
-        for name, command in both.items():
-            server.tell("count")
-            before = server_cpu_ms(server.process.pid)
-            for _ in range(rounds):
-                once(command)
-            used = server_cpu_ms(server.process.pid) - before
-            requests, logins = _count(server)
-            asked[name] = (requests / rounds, logins / rounds, used / rounds)
-        for _ in range(rounds):  # in turns, so that a change of load hits both
-            for name, command in both.items():
-                alone[name].append(once(command))
-        medians = {name: _median(costs) for name, costs in alone.items()}
-        for name, cost in medians.items():
-            requests_each, logins_each, server_each = asked[name]
-            print(
-                f"{name:24}{cost.wall:9.1f}{cost.cpu:9.1f}{requests_each:10.2f}{logins_each:8.2f}"
-                f"{server_each:11.1f}"
-            )
-        ours, theirs = medians["bin/monitor"], medians["fence_rhevm"]
-        print(f"{'ratio':24}{ours.wall / theirs.wall:9.2f}{ours.cpu / theirs.cpu:9.2f}\n")
-        print(f"{AT_ONCE} at once: until the last has ended, CPU of all, CPU of the server")
-        for name, command in both.items():
-            before = server_cpu_ms(server.process.pid)
-            costs = [wave(command, AT_ONCE) for _ in range(3)]
-            used = (server_cpu_ms(server.process.pid) - before) / 3
-            cost = _median(costs)
-            print(f"{name:24}{cost.wall:9.0f}{cost.cpu:9.0f}{used:9.0f}")
-        print("\nwhere the start-up goes (wall ms of a process that only imports)")
-        for name, code in _IMPORTS:
-            prelude = (
-                f"import sys; sys.path[:0] = [{os.getcwd()!r}, '/usr/lib/python3/dist-packages']; "
-            )
-            python = Command(["/usr/bin/python3", "-IS", "-c", prelude + code], {}, (0,))
-            print(f"  {name:34}{_median([once(python) for _ in range(rounds)]).wall:7.1f}")
+        compare_alone(server, both, rounds)
+        compare_at_once(server, both)
+        show_imports(rounds)
 
 
 if __name__ == "__main__":

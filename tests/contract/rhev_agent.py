@@ -6,6 +6,7 @@ import os
 import socket
 import subprocess
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,6 +21,10 @@ HERE = "h1"
 """This node's host in the double; [hosts] says so."""
 UNSET = "NONE"
 SEVERITIES = {"CRITICAL": "C", "ERROR": "E", "WARNING": "W", "INFO": "I"}
+
+
+GENERATIONS = ("3.6", "4.4")
+"""One engine of each API generation."""
 
 
 class Done(NamedTuple):
@@ -159,3 +164,29 @@ def _messages(text: str) -> tuple[list[str], list[str]]:
 
 def _tuple(name: str, values: list[str]) -> list[str]:
     return [name, str(len(values)), *values]
+
+
+def assert_unknown(done: Done, *texts: str) -> None:
+    """Monitor answered UNKNOWN, and its sentence says all of this."""
+    assert done.code == 99, done.text
+    for text in texts:
+        assert text in done.text
+
+
+def node(tmp_path: Path, profile: str) -> Iterator[RhevAgent]:
+    """For a fixture: two hosts, a VM that is down, time ten times as fast as ours."""
+    with Manager(profile, hosts=["h1", "h2"], vms=["g1"], scale=10, password=SECRET) as manager:
+        agent = RhevAgent(tmp_path, manager)
+        yield agent
+        assert manager.split_brains == []
+        assert agent.secrets_found() == []
+
+
+def watching_node(tmp_path: Path, profile: str) -> Iterator[RhevAgent]:
+    """For a fixture: a guest that is up here, and nothing may be ordered."""
+    with Manager(profile, hosts=["h1", "h2"], vms=["g1"], scale=0, password=SECRET) as manager:
+        manager.put("g1", "up", "h1")
+        agent = RhevAgent(tmp_path, manager)
+        yield agent
+        assert manager.commands == []
+        assert agent.secrets_found() == []
