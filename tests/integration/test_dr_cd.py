@@ -6,6 +6,7 @@ its network from it is in test_dr_guest.
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 from collections.abc import Iterator, Mapping
@@ -160,6 +161,22 @@ def test_a_suspended_guest_goes_on_as_it_was(node: Node) -> None:
     node.iso.unlink()  # it may be lost: the guest does not need it any more
     assert node.run("online", SITE_B).returncode == 5
     assert node.is_running()
+
+
+def test_a_guest_whose_saved_memory_is_given_up_boots_with_the_cd(node: Node, lab: Lab) -> None:
+    disk = lab.shared / "disk"
+    disk.write_bytes(bytes(1 << 20))
+    vda = f"<disk type='file' device='disk'><source file='{disk}'/><target dev='vda'/></disk>"
+    node.host.define(bare(GUEST, uuid=UUID, extra=vda))
+    node.host.virsh("start", GUEST)
+    node.host.virsh("managedsave", GUEST)
+    later = disk.stat().st_mtime + 60
+    os.utime(disk, (later, later))  # as if another node had written to it
+    done = node.run("online", SITE_B)
+    assert "the saved memory is given up" in done.stderr
+    assert "attached" in done.stderr
+    assert node.host.virsh("domstate", "--reason", GUEST) == "running (booted)"
+    assert f"/{STATE}/dr.d/{GUEST}.iso" in node.host.virsh("domblklist", GUEST)
 
 
 BAD = {**SITE_B, "IPAddress": "10.20.0.256", "Gateway": "10.21.0.1; reboot", "DNSServer": "x"}
