@@ -156,7 +156,8 @@ def test_a_bad_configuration_is_told(act: Act, token: str) -> None:
 
 @pytest.mark.parametrize("token", ["guestmigrated", "vmconfigsync"])
 def test_a_guest_of_rhev_m_needs_neither(act: Act, token: str) -> None:
-    code, line = act(f"actions/{token}", *ABSENT, "RHEVMInfo", "2", "Enabled", "1")
+    access = ("URL", "https://127.0.0.1:1", "User", "u@internal", "Password", "x")
+    code, line = act(f"actions/{token}", *ABSENT, "RHEVMInfo", "8", "Enabled", "1", *access)
     assert code == 0
     assert "RHEV-M" in line
 

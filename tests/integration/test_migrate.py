@@ -131,7 +131,7 @@ FOR_DR = ("DROpts", "4", "ConfigureNetwork", "1", "IPAddress", "192.0.2.1")
         (_nothing, "-oProxyCommand=id", (), "is no host name"),
         (_nothing, "sys2", FOR_DR, "may not move to another site"),
         (_nothing, "sys2", ("DROpts", "2", "ConfigureNetwork", "yes"), "may not move to another"),
-        (_target_off, "sys2", (), "connect web: no answer in"),
+        (_target_off, "sys2", (), "connect web: "),  # "no answer" or "No route to host"
         (_stop, "sys2", (), "Only a running guest can move"),
         (_freeze_qemu, "sys2", (), "its QEMU does not answer"),
         (_start_on_target, "sys2", (), "kvm2 has a guest of this name: running"),
