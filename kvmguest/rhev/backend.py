@@ -135,6 +135,8 @@ class Rhev:
     def resume(self) -> None:
         """POST start of a paused VM: it goes on where it is."""
         vm = self._own("resume")
+        if vm.status != "paused":  # a plain start of anything else could start it on any host
+            raise errors.WrongState(f"resume: it is {vm.status} now")
         self._session.post(f"/vms/{vm.id}/start", wire.action())
 
     def wake(self) -> None:
