@@ -59,28 +59,29 @@ def _start(command: Command) -> int:
     return os.posix_spawn(argv[0], argv, dict(command.env), file_actions=null)
 
 
-def _end(pid: int, command: Command) -> float:
-    """Wait for it; its CPU time in ms."""
+def _end(pid: int, command: Command) -> tuple[float, bool]:
+    """Wait for it; its CPU time in ms, and whether it gave the right answer."""
     _pid, status, usage = os.wait4(pid, 0)
-    code = os.waitstatus_to_exitcode(status)
-    if code not in command.codes:
-        raise RuntimeError(f"{command.argv[0]} ended with {code}")
-    return (usage.ru_utime + usage.ru_stime) * 1000
+    is_right = os.waitstatus_to_exitcode(status) in command.codes
+    return (usage.ru_utime + usage.ru_stime) * 1000, is_right
 
 
 def once(command: Command) -> Cost:
     """One run alone."""
     begin = time.monotonic()
-    cpu = _end(_start(command), command)
+    cpu, is_right = _end(_start(command), command)
+    if not is_right:
+        raise RuntimeError(f"{command.argv[0]} gave no right answer")
     return Cost((time.monotonic() - begin) * 1000, cpu)
 
 
-def wave(command: Command, size: int) -> Cost:
-    """Many runs at once: the time until the last one ended, and all their CPU."""
+def wave(command: Command, size: int) -> tuple[Cost, int]:
+    """Many runs at once: the time until the last one ended, all their CPU, and the wrong ones."""
     begin = time.monotonic()
     pids = [_start(command) for _ in range(size)]
-    cpu = sum(_end(pid, command) for pid in pids)
-    return Cost((time.monotonic() - begin) * 1000, cpu)
+    ends = [_end(pid, command) for pid in pids]
+    cost = Cost((time.monotonic() - begin) * 1000, sum(cpu for cpu, _right in ends))
+    return cost, sum(not is_right for _cpu, is_right in ends)
 
 
 def server_cpu_ms(pid: int) -> float:
@@ -138,17 +139,18 @@ def compare_alone(server: ManagerElsewhere, both: Mapping[str, Command], rounds:
 
 def compare_at_once(server: ManagerElsewhere, both: Mapping[str, Command]) -> None:
     """Waves of many calls, in turns."""
-    print(f"{AT_ONCE} at once: until the last has ended, CPU of all, CPU of the server (ms)")
-    waves: dict[str, list[tuple[float, float, float]]] = {name: [] for name in both}
+    print(f"{AT_ONCE} at once: until the last has ended, CPU of all, CPU of the server (ms), wrong")
+    waves: dict[str, list[tuple[float, float, float, int]]] = {name: [] for name in both}
     for _ in range(WAVES):
         for name, command in both.items():
             before = server_cpu_ms(server.process.pid)
-            cost = wave(command, AT_ONCE)
+            cost, wrong = wave(command, AT_ONCE)
             used = server_cpu_ms(server.process.pid) - before
-            waves[name].append((cost.wall, cost.cpu, used))
+            waves[name].append((cost.wall, cost.cpu, used, wrong))
     for name, samples in waves.items():
-        wall, cpu, used = (statistics.median(values) for values in zip(*samples))
-        print(f"{name:24}{wall:9.0f}{cpu:9.0f}{used:9.0f}")
+        wall, cpu, used, _wrong = (statistics.median(values) for values in zip(*samples))
+        wrong = sum(sample[3] for sample in samples)
+        print(f"{name:24}{wall:9.0f}{cpu:9.0f}{used:9.0f}{wrong:7d} of {AT_ONCE * WAVES}")
 
 
 def show_imports(rounds: int) -> None:
