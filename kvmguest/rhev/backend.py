@@ -266,17 +266,9 @@ class Rhev:
         payload.bring_up_to_date(vm, self._config.dr_opts, self._session, self._log)
 
     def _start_once(self, vm: Vm, me: Host) -> None:
-        version = self._session.api.version
-        on_this_host = wire.action(vm=wire.vm_on_host(me.id, version))
-        try:
-            self._session.post(f"/vms/{vm.id}/start", on_this_host)
-        except errors.WrongState as error:
-            if vm.status != "suspended" or any(text in str(error) for text in _TRY_AGAIN):
-                raise
-            # A run-once start of a suspended VM may not be taken; a plain one resumes it, on a
-            # host that RHEV-M chooses.
-            self._log.warning(f"{self._guest}: not resumed on {me.name} ({error}), so on any host")
-            self._session.post(f"/vms/{vm.id}/start", wire.action())
+        """On this host, which VCS chose; a suspended VM is resumed here too, or not at all."""
+        on_this_host = wire.action(vm=wire.vm_on_host(me.id, self._session.api.version))
+        self._session.post(f"/vms/{vm.id}/start", on_this_host)
 
     def _wait_until_taken(self) -> None:
         """A start may be accepted (202) long before the VM leaves its old state."""
