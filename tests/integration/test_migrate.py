@@ -76,7 +76,7 @@ def test_post_copy_moves_a_guest_that_dirties_its_memory_too_fast(pair: Pair) ->
 def test_a_post_copy_under_way_is_not_aborted(pair: Pair) -> None:
     """That would lose the guest: half of its memory is on either side."""
     pair.set_options("migrate_bandwidth_mib = 4\n", flags="postcopy")
-    pair.start(pair.kvm1, load_mib=40)
+    pair.start(pair.kvm1, load_mib=20)
     pair.kvm1.virsh("migrate-setspeed", "--postcopy", GUEST, "3")
     move = pair.begin_migrate(pair.kvm1, "sys2", 16)
     pair.wait_for(pair.kvm2, "paused (migrating)")
