@@ -12,7 +12,7 @@ from tests.cluster.engine import GUEST, RESOURCE, Agent, View, cib, corosync_con
 from tests.cluster.observer import Observer
 from tests.cluster.switch import PowerSwitch
 from tests.lab.guest import obedient
-from tests.lab.host import Host, Lab
+from tests.lab.host import Host, Lab, remove_leftovers
 from tests.lab.namespaces import LabError
 
 if TYPE_CHECKING:
@@ -50,6 +50,7 @@ class Pair:
 
     def __init__(self, image: Image) -> None:
         """Make the hosts; form() makes a cluster of them."""
+        remove_leftovers()  # directories, all that is left of a run that was killed
         self._image = image
         self.formed: tuple[str, str] | None = None
         self._lab = Lab()

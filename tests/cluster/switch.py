@@ -11,9 +11,9 @@ from typing import Callable, NamedTuple
 
 from tests.lab.host import Host
 
-#: A machine takes its time to boot. Without any, the node is back before the others have finished
-#: with its fencing, learns that it was fenced, and leaves for good.
-BOOT_S = 3
+#: A machine takes its time to boot. If it took less than corosync takes to call it lost (token and
+#: consensus, 6.6 s here), it would be back before its fencing is announced, and leave for good.
+BOOT_S = 8
 
 
 class Press(NamedTuple):
