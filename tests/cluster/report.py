@@ -20,6 +20,8 @@ def headline(outcome: Outcome) -> str:
 
 def figures(outcome: Outcome) -> str:
     """How long the guest was away, and what it cost."""
+    if not outcome.is_safe:
+        return "two at once"
     if outcome.back_s is None:
         words = ["not running"]
     else:

@@ -94,7 +94,11 @@ LONG = (
         [Step("cut network"), Step("mend network", 20)],
         frozenset({FENCE}),
     ),
-    Scenario("corosync frozen on its node", [Step("freeze corosync")], _ANY),
+    Scenario(
+        "corosync frozen on its node",
+        [Step("freeze corosync"), Step("nothing", 15)],  # longer than the others wait for it
+        _ANY,
+    ),
     Scenario("stop and migrate both fail", [Step("freeze libvirtd"), Step("move")], _ANY),
     Scenario(
         "guest killed, storage read-only there",
@@ -124,7 +128,7 @@ _SINGLE = (
     (Step("move"),),
     (Step("pull plug"),),
     (Step("pull target's plug"),),
-    (Step("freeze corosync"),),
+    (Step("freeze corosync"), Step("nothing", 15)),
 )
 
 
