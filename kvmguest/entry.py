@@ -103,7 +103,9 @@ def _prepare(call: Call) -> lifecycle.Run:
     except ImportError as error:
         raise OperationFailed(f"{error}: install the package python3-libvirt") from error
     is_read_only = call.verb == "monitor"
-    backend = Virsh(call.config, call.site, call.deadline, call.log, is_read_only=is_read_only)
+    backend = Virsh(
+        call.config, call.site, call.deadline, call.log, call.env, is_read_only=is_read_only
+    )
     return lifecycle.Run(call.config, backend, call.deadline, call.log)
 
 

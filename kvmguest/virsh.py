@@ -7,6 +7,7 @@ can repeat it. Error codes are told apart here and nowhere else.
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Callable, TypeVar
 
@@ -32,6 +33,7 @@ RECONNECT_PAUSE_S = 0.7
 REQUEST_LIMIT_S = 5.0
 """A shutdown request to a stuck QEMU gets no answer in 70 s (measured), so do not wait for it."""
 PROBE_LIMIT_S = 3.0
+VCS_LIMIT_S = 5.0
 
 _CONTROL_WORDS = ("ok", "background job", "occupied", "error")  # virDomainControlState
 
@@ -70,6 +72,7 @@ class Virsh:
         options: Options,
         deadline: Deadline,
         log: Log,
+        env: Mapping[str, str],
         *,
         is_read_only: bool = False,
     ) -> None:
@@ -78,6 +81,7 @@ class Virsh:
         self._options = options
         self._deadline = deadline
         self._log = log
+        self._env = env
         memory = StateDir(options.vcs_state_dir)
         self._marker = MigratedMarker(memory, config.resource, config.guest)
         self._open = libvirt.openReadOnly if is_read_only else libvirt.open
@@ -108,6 +112,7 @@ class Virsh:
             self._config_sync().define()
             domain = self._domain()
         else:
+            self._refuse_if_it_left(domain)
             take_back = self._resync(domain) if self._config.resync_vm_cfg else None
         start = domain.create
         has_memory = self._call("dominfo", domain.hasManagedSaveImage) == 1
@@ -121,6 +126,15 @@ class Virsh:
             if take_back is None:
                 raise
             raise errors.OperationFailed(f"{error}; {take_back()}") from error
+
+    def _refuse_if_it_left(self, domain: libvirt.virDomain) -> None:
+        """A guest that left by live migration may run where it went."""
+        words = libvirt_words(*self._call("domstate --reason", domain.state))
+        if words == ("shut off", "migrated"):
+            from kvmguest import elsewhere, vcs  # noqa: PLC0415 - rarely needed
+
+            known = dict.fromkeys([*self._options.hosts, *vcs.systems(self._env, VCS_LIMIT_S)])
+            elsewhere.refuse_if_running(self._guest, known, self._options, self._call, self._log)
 
     def _is_stale(self, domain: libvirt.virDomain) -> bool:
         """Whether the guest has run elsewhere since its memory was saved here."""

@@ -36,7 +36,7 @@ log = Log("res", "monitor", {}, sys.argv[0])
 while not ended.is_set():
     start = time.monotonic()
     deadline = Deadline(LIMIT_S)
-    backend = Virsh(config, site, deadline, log, is_read_only=True)
+    backend = Virsh(config, site, deadline, log, {}, is_read_only=True)
     verdict = lifecycle.monitor(lifecycle.Run(config, backend, deadline, log))
     end = time.monotonic()
     print(start, end, vcs.monitor_exit(verdict), verdict.sentence, flush=True)

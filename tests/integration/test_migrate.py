@@ -47,6 +47,28 @@ def test_a_guest_moves_and_comes_back(pair: Pair) -> None:
     assert after.foreign == 0
 
 
+def test_online_does_not_start_what_runs_where_it_migrated_to(pair: Pair) -> None:
+    """Until the cluster notices a migration by hand, it may ask the old node to start it."""
+    pair.start(pair.kvm1)
+    away = ("migrate", "--live", "--persistent", "--unsafe", GUEST, pair.kvm2.peer_uri)
+    pair.kvm1.virsh(*away)
+    done = pair.run(pair.kvm1, "online")
+    assert done.code == 0
+    assert "start refused, it runs elsewhere" in done.log
+    assert "sys2 says running (migrated)" in done.log
+    assert pair.codes() == (200, 110)
+
+
+def test_online_starts_what_migrated_to_a_node_that_is_dead(pair: Pair) -> None:
+    pair.start(pair.kvm1)
+    away = ("migrate", "--live", "--persistent", "--unsafe", GUEST, pair.kvm2.peer_uri)
+    pair.kvm1.virsh(*away)
+    pair.kvm2.power_off()
+    done = pair.run(pair.kvm1, "online", aep_s=120)
+    assert "whether it runs on sys2 cannot be seen" in done.log
+    assert pair.state(pair.kvm1) == "running (booted)"
+
+
 def test_a_data_network_and_progress(pair: Pair) -> None:
     """The data goes where migrate_data_uri says: nobody but us listens on that port."""
     pair.set_options(

@@ -29,7 +29,7 @@ def make(
     config = arglist.parse("res", ["GuestName", "1", guest, "GuestConfigFilePath", "1", file])
     site = options.Options(libvirt_uri=uri, libvirt_probe=probe)
     log = Log("res", "monitor", {"VCS_HOME": "/nonexistent"}, "/x/monitor")
-    return Virsh(config, site, Deadline(limit_s), log)
+    return Virsh(config, site, Deadline(limit_s), log, {})
 
 
 @pytest.fixture
@@ -211,14 +211,14 @@ def raising(error: Exception) -> Callable[[], object]:
 def test_codes_become_the_errors_that_say_who_must_act(
     code: int, kind: type[errors.BackendError]
 ) -> None:
-    backend = over(Broken(raising(failure(code)), good=2))
+    backend = over(Broken(raising(failure(code)), good=3))
     with pytest.raises(kind, match=rf"virsh start .* a failure \(libvirt code {code}\)"):
         backend.start()
 
 
 @pytest.mark.parametrize("code", [1, 38, 39, 9999])
 def test_an_error_on_a_broken_connection_is_no_answer_of_libvirt(code: int) -> None:
-    backend = over(Broken(raising(failure(code)), good=2, alive=False))
+    backend = over(Broken(raising(failure(code)), good=3, alive=False))
     with pytest.raises(errors.Unreachable):
         backend.start()
 
@@ -232,7 +232,7 @@ def test_an_error_on_a_broken_connection_is_no_answer_of_libvirt(code: int) -> N
     ],
 )
 def test_qemus_image_lock_means_that_it_runs_elsewhere(text: str) -> None:
-    backend = over(Broken(raising(failure(1, text)), good=2))
+    backend = over(Broken(raising(failure(1, text)), good=3))
     with pytest.raises(errors.RunsElsewhere):
         backend.start()
 
@@ -266,7 +266,7 @@ def test_a_connection_that_breaks_is_made_anew_once(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(virsh, "RECONNECT_PAUSE_S", 0.01)
     monkeypatch.setattr(virsh, "find_qemu", lambda _guest: None)
     gone = failure(38, "Cannot recv data: Connection reset by peer")
-    connections = iter([Broken(raising(gone), alive=False), Broken(raising(gone), good=2)])
+    connections = iter([Broken(raising(gone), alive=False), Broken(raising(gone), good=3)])
     backend = make()
     backend._open = lambda name=None: cast("libvirt.virConnect", next(connections))  # noqa: ARG005
     assert backend.look().condition is Condition.OFF
