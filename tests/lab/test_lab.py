@@ -432,8 +432,8 @@ time.sleep(600)
     namespaces = namespaces_of(int(pids[0]))
     os.kill(run.pid, signal.SIGKILL)
     run.wait(10)
-    for pid in pids:
-        wait_until_gone(int(pid), 10)
+    for pid in [*map(int, pids), *processes_in(namespaces)]:  # the kernel ends them one by one
+        wait_until_gone(pid, 10)
     assert not processes_in(namespaces)
     assert Path(directory) in remove_leftovers()
     assert not Path(directory).exists()
