@@ -21,6 +21,8 @@ TEST_PACKAGES = (
     "libxml2-dev",
     "mmdebstrap",
     "network-manager",
+    "openssh-client",  # migration over ssh, against an sshd of its own
+    "openssh-server",
     "ovmf",  # UEFI firmware, whose variables follow the guest
     "procps",
     "python3-cryptography",  # makes the certificates of that double
