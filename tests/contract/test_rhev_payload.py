@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.contract import guest_roots
 from tests.contract.rhev_agent import SECRET, RhevAgent
+from tests.contract.test_guest_service import service
 from tests.doubles.manager import Manager, Payload
 
 RELEASES = ("3.1", "3.3", "3.6", "4.0", "4.5")
@@ -51,6 +54,28 @@ def test_the_guest_boots_with_the_cd(agent: RhevAgent) -> None:
     assert payload is not None
     assert (payload.kind, payload.volume_id) == ("cdrom", label(agent))
     assert "the CD with the network of this site was set" in done.text
+
+
+def test_the_guest_service_takes_the_cd_that_the_engine_makes(
+    agent: RhevAgent, tmp_path: Path
+) -> None:
+    """From online's PUT through a real ISO into the guest, with nothing of ours in between."""
+    assert agent.run("online", DROpts=DR).code == 5
+    files = booted_with(agent)
+    assert files is not None
+    for name, content in files.items():
+        (tmp_path / name).write_text(content)
+    image = tmp_path / "payload.iso"
+    volume = ("-V", label(agent)) if label(agent) else ()  # 3.1's CD has the tool's own name
+    make = ("xorriso", "-as", "mkisofs", "-quiet", *volume, "-J", "-R", "-o", image)
+    subprocess.run([*make, *(tmp_path / name for name in files)], check=True)
+    read = ("xorriso", "-osirrox", "on", "-indev", image, "-extract", "/", tmp_path / "mounted")
+    subprocess.run(read, check=True, capture_output=True)
+    guest = guest_roots.build(tmp_path / "guest", guest_roots.SCENES["networkd"])
+    done = service(guest, tmp_path / "mounted")
+    assert done.returncode == 0, done.stderr
+    assert "applied 192.0.2.5/24 on ens2 through networkd" in done.stdout
+    assert "Address=192.0.2.5/24" in guest_roots.as_text(guest)
 
 
 def test_the_same_cd_is_not_written_again(agent: RhevAgent) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import xml.etree.ElementTree as ET
+from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from typing import NamedTuple
 
@@ -24,7 +25,7 @@ class Shown(NamedTuple):
     payloads: bool = True
 
 
-class Documents:
+class Documents(ABC):
     """Base of the serialisers of API version 3 and 4.
 
     Args:
@@ -43,33 +44,33 @@ class Documents:
 
     # To be defined per version
 
-    def product_version(self) -> Node:
-        raise NotImplementedError
+    @abstractmethod
+    def product_version(self) -> Node: ...
 
-    def vm(self, vm: Vm, shown: Shown) -> Node:
-        raise NotImplementedError
+    @abstractmethod
+    def vm(self, vm: Vm, shown: Shown) -> Node: ...
 
-    def host(self, host: Host) -> Node:
-        raise NotImplementedError
+    @abstractmethod
+    def host(self, host: Host) -> Node: ...
 
-    def status(self, word: str, detail: str = "") -> list[Node]:
-        raise NotImplementedError
+    @abstractmethod
+    def status(self, word: str, detail: str = "") -> list[Node]: ...
 
-    def fault(self, reason: str, detail: str) -> Node:
-        raise NotImplementedError
+    @abstractmethod
+    def fault(self, reason: str, detail: str) -> Node: ...
 
-    def statistic(self, vm: Vm, name: str, unit: str, datum: int) -> Node:
-        raise NotImplementedError
+    @abstractmethod
+    def statistic(self, vm: Vm, name: str, unit: str, datum: int) -> Node: ...
 
-    def power_status(self, word: str) -> Node:
-        raise NotImplementedError
+    @abstractmethod
+    def power_status(self, word: str) -> Node: ...
 
-    def payload(self, payload: Payload) -> Node:
-        raise NotImplementedError
+    @abstractmethod
+    def payload(self, payload: Payload) -> Node: ...
 
+    @abstractmethod
     def in_order(self, children: list[Node]) -> list[Node]:
         """The children of an action in this version's schema order."""
-        raise NotImplementedError
 
     # The same in both
 
