@@ -52,13 +52,16 @@ class Options(NamedTuple):
 
 
 def load(env: Mapping[str, str]) -> Options:
-    """Read the options of this site; what is wrong with the file is in ``complaints``."""
+    """Read the options of this site; what is wrong with the file is in ``complaints``.
+
+    A comment may stand behind a value, after a blank and a semicolon.
+    """
     path = env.get("KVMGUEST_CONF") or DEFAULT_PATH
     if not os.path.exists(path):
         return Options()
     import configparser  # noqa: PLC0415 - most sites have no file, and it costs a few ms
 
-    parser = configparser.ConfigParser(interpolation=None)
+    parser = configparser.ConfigParser(interpolation=None, inline_comment_prefixes=(";",))
     parser.optionxform = str  # type: ignore[assignment,method-assign] # VCS systems have capitals
     try:
         with open(path, encoding="utf-8") as file:
@@ -66,20 +69,19 @@ def load(env: Mapping[str, str]) -> Options:
     except (OSError, UnicodeDecodeError, configparser.Error) as error:
         return Options(complaints=(f"{path} cannot be read: {error}",))
     values: dict[str, Any] = {}
+    if parser.has_section("hosts"):
+        values["hosts"] = MappingProxyType(dict(parser["hosts"]))
+        parser.remove_section("hosts")
     complaints = []
-    for section in parser.sections():
-        if section == "hosts":
-            values["hosts"] = MappingProxyType(dict(parser[section]))
-            continue
-        for option, text in parser[section].items():
-            name = f"{section}_{option.lower()}"
-            kind = type(Options._field_defaults.get(name))
-            try:
-                values[name] = _CONVERTERS[kind](text)
-            except KeyError:
-                complaints.append(f"{path}: [{section}] {option} is not an option of this agent")
-            except ValueError as error:
-                complaints.append(f"{path}: [{section}] {option} is {text!r}: {error}")
+    for section, option, text in _given(parser):
+        name = f"{section}_{option.lower()}"
+        kind = type(Options._field_defaults.get(name))
+        try:
+            values[name] = _CONVERTERS[kind](text)
+        except KeyError:
+            complaints.append(f"{path}: [{section}] {option} is not an option of this agent")
+        except ValueError as error:
+            complaints.append(f"{path}: [{section}] {option} is {text!r}: {error}")
     unknown = sorted(values.get("libvirt_migrate_flags", frozenset()) - MIGRATE_FLAGS.keys())
     if unknown:
         complaints.append(
@@ -89,6 +91,11 @@ def load(env: Mapping[str, str]) -> Options:
     if values.get("rhev_api_version", "auto") not in {"auto", "3", "4"}:
         complaints.append(f"{path}: [rhev] api_version must be auto, 3 or 4")
     return Options(**values, complaints=tuple(complaints))
+
+
+def _given(parser: Mapping[str, Mapping[str, str]]) -> list[tuple[str, str, str]]:
+    """Section, option and value; an option without a value is as if it were not there."""
+    return [(section, *item) for section in parser for item in parser[section].items() if item[1]]
 
 
 def _yes_or_no(text: str) -> bool:
