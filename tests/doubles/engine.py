@@ -11,8 +11,6 @@ from typing import TYPE_CHECKING, NamedTuple
 from tests.doubles.framework import BIN, FAULTED, OFFLINE, ONLINE, Agent, Limits
 
 if TYPE_CHECKING:
-    from types import TracebackType
-
     from typing_extensions import Self
 
     from tests.lab.host import Host
@@ -57,12 +55,7 @@ class Engine:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         for agent in self._agents.values():
             agent.stop()
 

@@ -14,8 +14,6 @@ from tests.lab.host import Host, Lab, VirshError
 from tests.lab.image import build_image
 
 if TYPE_CHECKING:
-    from types import TracebackType
-
     from typing_extensions import Self
 
 BIN = Path(__file__).resolve().parents[2] / "bin"
@@ -80,12 +78,7 @@ class Pair:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.lab.close()
 
     @property

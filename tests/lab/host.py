@@ -23,7 +23,6 @@ from tests.lab.namespaces import LabError, Namespaces, Network, is_alive, wait_u
 
 if TYPE_CHECKING:
     import subprocess
-    from types import TracebackType
 
     from typing_extensions import Self
 
@@ -106,12 +105,7 @@ class Host:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     # Power
@@ -305,12 +299,7 @@ class Lab:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def host(self, name: str, *, lock_manager: bool = False, migration_address: str = "") -> Host:
