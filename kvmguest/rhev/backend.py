@@ -116,8 +116,7 @@ class Rhev:
             )
         while True:
             try:
-                if vm.status == "down":
-                    self._set_payload(vm)
+                self._set_payload(vm)
                 self._start_once(vm, me)
                 break
             except errors.WrongState as error:
@@ -263,7 +262,8 @@ class Rhev:
     def _set_payload(self, vm: Vm) -> None:
         from kvmguest.rhev import payload  # noqa: PLC0415 - ipaddress and re cost 5 ms
 
-        payload.bring_up_to_date(vm, self._config.dr_opts, self._session, self._log)
+        wanted = payload.wanted_by(self._config.dr_opts)
+        payload.bring_up_to_date(vm, wanted, self._session, self._log)
 
     def _start_once(self, vm: Vm, me: Host) -> None:
         """On this host, which VCS chose; a suspended VM is resumed here too, or not at all."""

@@ -19,19 +19,33 @@ from kvmguest.rhev.wire import Payload, Vm
 CDROM = "cdrom"
 
 
-def bring_up_to_date(vm: Vm, dr_opts: Mapping[str, str], session: Session, log: Log) -> None:
-    """Give a VM that is down the CD that DROpts asks for, or take ours away.
+def wanted_by(dr_opts: Mapping[str, str]) -> Payload | None:
+    """The CD that DROpts asks for, None for no CD.
 
     Raises:
-        OperationFailed: DROpts is wrong, another payload is in the way, or RHEV-M did not keep
-            what was written; the VM must not be started then.
+        OperationFailed: DROpts is wrong; the VM must not be started then.
     """
     try:
         parameters = drnet.parse(dr_opts)
         text = drnet.payload(parameters) if parameters else ""
     except ConfigError as error:
         raise OperationFailed(f"{error}; correct DROpts") from None
-    wanted = Payload(CDROM, drnet.VOLUME_LABEL, ((drnet.FILE_NAME, text),)) if parameters else None
+    return Payload(CDROM, drnet.VOLUME_LABEL, ((drnet.FILE_NAME, text),)) if parameters else None
+
+
+def bring_up_to_date(vm: Vm, wanted: Payload | None, session: Session, log: Log) -> None:
+    """Give a VM that is down the CD it shall boot with, or take ours away.
+
+    A suspended VM goes on where it was, so it is left as it is, and the log says so.
+
+    Raises:
+        OperationFailed: another payload is in the way, or RHEV-M did not keep what was written; the
+            VM must not be started then.
+    """
+    if vm.status != "down":
+        if vm.status == "suspended" and wanted and not _is_same(vm.payload, wanted):
+            log.warning(f"{vm.name}: it was suspended, so it goes on with the network it had")
+        return
     now = vm.payload
     if _is_same(now, wanted):
         return

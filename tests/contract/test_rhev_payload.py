@@ -138,6 +138,22 @@ def test_with_wrong_parameters_the_guest_stays_down(one_agent: RhevAgent, dr_opt
     assert one_agent.manager.vm("g1").status == "down"
 
 
+def test_a_suspended_vm_goes_on_with_the_network_it_had(one_agent: RhevAgent) -> None:
+    one_agent.manager.vm("g1").status = "suspended"
+    one_agent.manager.vm("g1").has_saved_memory = True
+    done = one_agent.run("online", DROpts=DR)
+    assert done.code == 5, done.text
+    assert one_agent.manager.commands == ["start g1"]
+    assert "it was suspended, so it goes on with the network it had" in done.text
+
+
+def test_a_suspended_vm_is_not_resumed_with_wrong_parameters(one_agent: RhevAgent) -> None:
+    one_agent.manager.vm("g1").status = "suspended"
+    done = one_agent.run("online", DROpts="ConfigureNetwork 1 IPAddress 192.0.2.5")
+    assert "DROpts Netmask" in done.text
+    assert one_agent.manager.commands == []
+
+
 @pytest.mark.parametrize("kind", ["500", "403", "lost", "hang"])
 def test_without_its_cd_the_guest_stays_down(one_agent: RhevAgent, kind: str) -> None:
     with one_agent.manager.fault(kind, method="PUT"):
