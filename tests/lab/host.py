@@ -208,9 +208,14 @@ class Host:
         return self._pid_from("libvirtd.pid", "libvirtd")
 
     def start_libvirtd(self) -> None:
-        """Start libvirtd and wait until it answers."""
+        """Start libvirtd and wait until it answers, to this host and to others."""
         self._daemon("libvirtd", "--daemon", "--listen")
         self.virsh("list")
+        end = time.monotonic() + 10
+        while self.run(["bash", "-c", f"exec 3<>/dev/tcp/{self.address}/16509"]).returncode != 0:
+            if time.monotonic() > end:
+                raise LabError(f"{self.name}: libvirtd does not listen at {self.address}")
+            time.sleep(0.05)
 
     def kill_libvirtd(self) -> None:
         """Kill libvirtd. Guests go on."""

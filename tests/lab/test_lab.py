@@ -372,7 +372,7 @@ def test_a_host_without_power_is_silent_and_comes_back(kvm1: Host, kvm2: Host) -
 
 def test_a_cut_cable_is_noticed(lab: Lab, kvm1: Host, kvm2: Host) -> None:
     connect = ["bash", "-c", f"exec 3<>/dev/tcp/{kvm2.address}/16509"]
-    assert kvm1.run(connect).returncode == 0
+    assert kvm1.run(connect, timeout=20).returncode == 0
     lab.network.cut(kvm2.number)
     try:
         with pytest.raises(subprocess.TimeoutExpired):
