@@ -46,8 +46,9 @@ def online(run: Run) -> int:
     and libvirtd start at the same time when a node boots. A failed start is logged and returns 0
     seconds: the monitor that follows tells VCS the truth.
     """
-    _wait_while(run, frozenset({Condition.DARK}), DARK_WAIT_S)
-    seen = _wait_while(run, _PASSING, run.deadline.remaining())
+    seen = _wait_while(run, frozenset({Condition.DARK}), DARK_WAIT_S)
+    if seen.condition in _PASSING:
+        seen = _wait_while(run, _PASSING, run.deadline.remaining())
     if seen.condition in _PASSING:
         run.log.error(f"not started, the time is over; {seen.sentence}")
         return 0
