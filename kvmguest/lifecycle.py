@@ -18,9 +18,11 @@ from kvmguest.states import GONE, Condition, Verdict
 SAVE_LIMIT_S = 15.0
 DARK_WAIT_S = 30.0
 """How long online waits for a libvirtd or RHEV-M that is away."""
-_HAS_NO_CURRENT_CONFIGURATION = frozenset(
-    {Condition.ABSENT, Condition.MIGRATED, Condition.DARK, Condition.LEFTOVER}
-)
+VANISHED_WAIT_S = 5.0
+"""The same for offline when there is no process that could be shut down."""
+_UNSEEN = frozenset({Condition.DARK, Condition.VANISHED})
+_UNSURE = _UNSEEN | {Condition.LEFTOVER}
+_HAS_NO_CURRENT_CONFIGURATION = _UNSURE | {Condition.ABSENT, Condition.MIGRATED}
 _PASSING = frozenset({Condition.STOPPING, Condition.LOCKED})
 """What online waits for: it ends by itself, and nothing can be started before."""
 
@@ -46,7 +48,7 @@ def online(run: Run) -> int:
     and libvirtd start at the same time when a node boots. A failed start is logged and returns 0
     seconds: the monitor that follows tells VCS the truth.
     """
-    seen = _wait_while(run, frozenset({Condition.DARK}), DARK_WAIT_S)
+    seen = _wait_while(run, _UNSEEN, DARK_WAIT_S)
     if seen.condition in _PASSING:
         seen = _wait_while(run, _PASSING, run.deadline.remaining())
     if seen.condition in _PASSING:
@@ -93,11 +95,12 @@ def offline(run: Run) -> None:
 
 def _shut_down(run: Run) -> None:
     # A libvirtd that restarts is waited for: VCS destroys what still runs when offline returns.
+    _wait_while(run, frozenset({Condition.VANISHED}), VANISHED_WAIT_S)
     seen = _wait_while(run, frozenset({Condition.DARK}), run.config.delay_after_offline_s)
     if seen.condition in GONE:
         run.log.info(f"{seen.sentence}. It does not run here, nothing to do")
         return
-    if seen.condition in {Condition.DARK, Condition.LEFTOVER}:
+    if seen.condition in _UNSURE:
         run.log.error(f"{seen.sentence}. It cannot be asked to shut down")
         return
     if seen.condition is Condition.CRASHED:
@@ -131,7 +134,7 @@ def clean(run: Run, *, is_online_failed: bool = False) -> bool:
 
 def _destroy(run: Run) -> bool:
     seen = run.backend.look()
-    if seen.condition in {Condition.DARK, Condition.LEFTOVER}:
+    if seen.condition in _UNSURE:
         run.log.error(f"{seen.sentence}. Not cleaned, nothing can be verified")
         return False
     if seen.condition in GONE:

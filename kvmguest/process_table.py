@@ -8,6 +8,9 @@ from typing import NamedTuple
 
 LIBVIRT_STATUS = "/run/libvirt/qemu"
 """Where libvirtd and virtqemud keep what they must know after a restart of their own."""
+LIBVIRT_LOGS = "/var/log/libvirt/qemu"
+_LOG_TAIL_BYTES = 65536
+_LOG_LINE = re.compile(rb"^[-0-9]+ [0-9:.+]+: (?:starting up|shutting down)(.*)", re.MULTILINE)
 
 
 class Qemu(NamedTuple):
@@ -62,3 +65,19 @@ def is_migrating(guest: str, status: str = LIBVIRT_STATUS) -> bool | None:
             return re.search(rb"<job [^>]*async=.migration ", file.read()) is not None
     except OSError:
         return None
+
+
+def log_says_migrated(guest: str, logs: str = LIBVIRT_LOGS) -> bool:
+    """Whether the last thing that libvirt logged of this guest is that it left by live migration.
+
+    The log outlives what libvirt itself forgets: the reason of "shut off" when the daemon restarts,
+    and everything when the guest is undefined. It is a text, so it may raise a question but never
+    answers one.
+    """
+    try:
+        with open(os.path.join(logs, f"{guest}.log"), "rb") as file:
+            file.seek(max(0, os.fstat(file.fileno()).st_size - _LOG_TAIL_BYTES))
+            said = _LOG_LINE.findall(file.read())
+    except OSError:
+        return False
+    return bool(said) and said[-1].startswith(b", reason=migrated")

@@ -1,8 +1,9 @@
-"""Whether the memory that virsh managedsave kept still belongs to the guest's disks.
+"""Whether the memory of a guest that was saved, or paused, still belongs to its disks.
 
 A guest is saved on one node, the cluster starts it on another, and later on the first one again:
 restored there, yesterday's memory would write yesterday's blocks over today's file systems. Nobody
-tells this node what ran elsewhere, but the disks do: they were written to after the save.
+tells this node what ran elsewhere, but the disks do: they were written to after the save. The same
+goes for a guest that was paused and forgotten; libvirt's record of it tells since when.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ SLACK_S = 5.0
 
 
 class Evidence(NamedTuple):
-    """``written``: disks that were written to after the save; ``unknown``: those that do not say.
+    """``written``: disks that were written to since; ``unknown``: those that do not say.
 
     A block device keeps no time of what other hosts write to it.
     """
@@ -28,14 +29,21 @@ class Evidence(NamedTuple):
     unknown: tuple[str, ...]
 
 
-def compare(image: str, disks: Sequence[str]) -> Evidence:
-    """What the times of the files say; paths as the domain document has them, "" for no file."""
-    saved = _modified(image)
+def compare(record: str, disks: Sequence[str]) -> Evidence:
+    """What the times of the files say.
+
+    Args:
+        record: a file written when the memory stood still: the saved image, or libvirt's record of
+            a paused guest. libvirtd writes that one anew when it restarts, which hides what was
+            written before.
+        disks: paths as the domain document has them, "" for no file.
+    """
+    stopped = _modified(record)
     times = {disk: _modified(disk) for disk in disks}
-    if saved is None:
+    if stopped is None:
         return Evidence((), tuple(disks))
     return Evidence(
-        tuple(d for d, time in times.items() if time is not None and time > saved + SLACK_S),
+        tuple(d for d, time in times.items() if time is not None and time > stopped + SLACK_S),
         tuple(disk for disk, time in times.items() if time is None),
     )
 

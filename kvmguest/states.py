@@ -38,6 +38,7 @@ class Condition(enum.Enum):
     LEFTOVER = "called off, but its process is still here"
     STRANGE = "in a state that is not understood"
     DARK = "not to be seen: nobody answers"
+    VANISHED = "not to be seen, and no process of it is left"
 
 
 GONE = frozenset(
@@ -194,12 +195,13 @@ _LIBVIRT_ROWS: tuple[tuple[str, tuple[str, ...], Row], ...] = (
     ),
     (
         "no connection",
-        (
-            "no process of it",
-            "its QEMU process came by live migration",
-            "its QEMU process is in a live migration",
-        ),
+        ("its QEMU process came by live migration", "its QEMU process is in a live migration"),
         Row(_UNKNOWN, 0, Condition.DARK, True, "start libvirtd (or virtqemud) on this node"),
+    ),
+    (
+        "no connection",
+        ("no process of it",),
+        Row(_UNKNOWN, 0, Condition.VANISHED, True, "start libvirtd (or virtqemud) on this node"),
     ),
     (
         "no answer",

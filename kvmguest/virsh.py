@@ -6,6 +6,7 @@ can repeat it. Error codes are told apart here and nowhere else.
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Mapping
 from functools import partial
@@ -18,13 +19,14 @@ from kvmguest.arglist import GuestConfig
 from kvmguest.deadline import Deadline, call_within
 from kvmguest.log import Log
 from kvmguest.options import Options
-from kvmguest.process_table import find_qemu, is_migrating
+from kvmguest.process_table import LIBVIRT_STATUS, find_qemu, is_migrating, log_says_migrated
 from kvmguest.statedir import MigratedMarker, StateDir
 from kvmguest.states import LibvirtSeen, Verdict, judge_libvirt, libvirt_words
 
 if TYPE_CHECKING:
     from kvmguest.configsync import ConfigSync
     from kvmguest.dr_iso import NetworkIso
+    from kvmguest.saved_memory import Evidence
 
 T = TypeVar("T")
 
@@ -109,6 +111,7 @@ class Virsh:
         try:
             domain = self._domain()
         except errors.GuestNotFound:
+            self._refuse_if_it_left(None)
             self._config_sync().define()
             domain = self._domain()
         else:
@@ -127,23 +130,23 @@ class Virsh:
                 raise
             raise errors.OperationFailed(f"{error}; {take_back()}") from error
 
-    def _refuse_if_it_left(self, domain: libvirt.virDomain) -> None:
-        """A guest that left by live migration may run where it went."""
-        words = libvirt_words(*self._call("domstate --reason", domain.state))
-        if words == ("shut off", "migrated"):
-            from kvmguest import elsewhere, vcs  # noqa: PLC0415 - rarely needed
+    def _refuse_if_it_left(self, domain: libvirt.virDomain | None) -> None:
+        """A guest that left by live migration may run where it went; VCS knows who is dead."""
+        words = libvirt_words(*self._call("domstate --reason", domain.state)) if domain else ()
+        if words != ("shut off", "migrated") and not log_says_migrated(self._guest):
+            return
+        from kvmguest import elsewhere, vcs  # noqa: PLC0415 - rarely needed
 
-            known = dict.fromkeys([*self._options.hosts, *vcs.systems(self._env, VCS_LIMIT_S)])
-            elsewhere.refuse_if_running(self._guest, known, self._options, self._call, self._log)
+        known = dict.fromkeys([*self._options.hosts, *vcs.systems(self._env, VCS_LIMIT_S)])
+        alive = [s for s in known if not vcs.has_system_died(s, self._env, VCS_LIMIT_S)]
+        elsewhere.refuse_if_running(self._guest, alive, self._options, self._call, self._log)
 
     def _is_stale(self, domain: libvirt.virDomain) -> bool:
         """Whether the guest has run elsewhere since its memory was saved here."""
-        from kvmguest import guestxml, saved_memory  # noqa: PLC0415 - not for every monitor
+        from kvmguest.saved_memory import IMAGE  # noqa: PLC0415 - not for every monitor
 
-        text = self._call("dumpxml", domain.XMLDesc)
-        disks = guestxml.writable_disks(guestxml.parse(text.encode(), "virsh dumpxml"))
-        image = saved_memory.IMAGE.format(self._guest)
-        evidence = saved_memory.compare(image, disks)
+        image = IMAGE.format(self._guest)
+        evidence = self._evidence(domain, image)
         if evidence.written:
             self._log.warning(
                 f"{self._guest}: {', '.join(evidence.written)} was written to after its memory was "
@@ -157,13 +160,37 @@ class Virsh:
             )
         return bool(evidence.written)
 
+    def _refuse_stale(self, domain: libvirt.virDomain) -> None:
+        """A guest that stands still must not go on over disks that went on without it."""
+        record = os.path.join(LIBVIRT_STATUS, f"{self._guest}.xml")
+        if written := self._evidence(domain, record).written:
+            raise errors.OperationFailed(
+                f"{', '.join(written)} was written to after it was paused here ({record}), so it "
+                "has run elsewhere since, and its memory here would destroy what was written: "
+                "virsh destroy it (VCS's clean does), or virsh resume it if you know better"
+            )
+
+    def _evidence(self, domain: libvirt.virDomain, image: str) -> Evidence:
+        try:
+            from kvmguest import guestxml, saved_memory  # noqa: PLC0415 - not for every monitor
+        except ImportError as error:
+            raise errors.OperationFailed(f"{error}: {_INSTALL_LXML}") from error
+
+        text = self._call("dumpxml", domain.XMLDesc)
+        disks = guestxml.writable_disks(guestxml.parse(text.encode(), "virsh dumpxml"))
+        return saved_memory.compare(image, disks)
+
     def resume(self) -> None:
-        """Virsh resume."""
-        self._call("resume", self._domain().resume, REQUEST_LIMIT_S)
+        """Virsh resume, unless the guest has run elsewhere since it was paused."""
+        domain = self._domain()
+        self._refuse_stale(domain)
+        self._call("resume", domain.resume, REQUEST_LIMIT_S)
 
     def wake(self) -> None:
-        """Virsh dompmwakeup."""
-        self._call("dompmwakeup", self._domain().pMWakeup, REQUEST_LIMIT_S)
+        """Virsh dompmwakeup, unless the guest has run elsewhere since it fell asleep."""
+        domain = self._domain()
+        self._refuse_stale(domain)
+        self._call("dompmwakeup", domain.pMWakeup, REQUEST_LIMIT_S)
 
     def shutdown(self) -> None:
         """Virsh shutdown."""

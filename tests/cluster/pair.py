@@ -29,9 +29,6 @@ _SITE_OPTIONS = """\
 [libvirt]
 migrate_uri = qemu+tcp://{target}/system
 migrate_flags = unsafe
-[hosts]
-node1 = node1
-node2 = node2
 """
 
 

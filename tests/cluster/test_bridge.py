@@ -9,6 +9,7 @@ from xml.etree import ElementTree as ET
 import pytest
 
 BRIDGE = Path(__file__).with_name("node") / "ocf/kvmguest"
+HASYS = Path(__file__).with_name("node") / "vcs/bin/hasys"
 RUNNING, ERROR, NOT_RUNNING = 0, 1, 7
 
 
@@ -89,3 +90,25 @@ def test_its_description_has_no_side_effect(bin_dir: Path) -> None:
     done = subprocess.run([str(BRIDGE), "meta-data"], capture_output=True, env={}, check=True)
     assert ET.fromstring(done.stdout).get("name") == "kvmguest"  # noqa: S314 - our own
     assert bridge(bin_dir, "validate-all") == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("question", "answer"),
+    [
+        (["-list"], "node1\nnode2\n"),
+        (["-state", "node1"], "RUNNING\n"),
+        (["-state", "node2"], "FAULTED\n"),
+        (["-state", "node"], ""),
+    ],
+)
+def test_a_lost_node_is_what_vcs_calls_faulted(
+    tmp_path: Path, question: list[str], answer: str
+) -> None:
+    engine = tmp_path / "crm_node"
+    engine.write_text("#!/bin/sh\necho 1 node1 member\necho 2 node2 lost\n")
+    engine.chmod(0o755)
+    path = f"{tmp_path}:/usr/bin:/bin"
+    done = subprocess.run(
+        [str(HASYS), *question], capture_output=True, text=True, env={"PATH": path}, check=True
+    )
+    assert done.stdout == answer

@@ -59,6 +59,7 @@ class Pair:
         lab, kvm1, kvm2: the laboratory and its hosts.
         conf: the agent's site options on both hosts.
         console, disk: of the guest, wherever it runs.
+        vcs_home: where VCS's commands are; "" for nowhere.
     """
 
     def __init__(self) -> None:
@@ -73,6 +74,7 @@ class Pair:
         self.conf = self.lab.shared / "kvmguest.conf"
         self.console = self.lab.shared / "console"
         self.disk = self.lab.shared / "disk"
+        self.vcs_home = ""
         self.set_options("")
 
     def __enter__(self) -> Self:
@@ -138,8 +140,9 @@ class Pair:
         host.virsh("start", GUEST)
 
     def clear(self) -> None:
-        """Hosts and daemons on, no guest anywhere, the default options."""
+        """Hosts and daemons on, no guest anywhere, the default options, no VCS."""
         self.set_options("")
+        self.vcs_home = ""
         for host in self.hosts:
             if not host.is_on:
                 host.power_on()
@@ -169,7 +172,12 @@ class Pair:
         start = time.monotonic()
         done = subprocess.run(
             host.inside.command(self.command(verb, *extra, aep_s=aep_s)),
-            env={"PATH": "/usr/bin:/bin", "KVMGUEST_CONF": str(self.conf), "KVMGUEST_DEBUG": "1"},
+            env={
+                "PATH": "/usr/bin:/bin",
+                "KVMGUEST_CONF": str(self.conf),
+                "KVMGUEST_DEBUG": "1",
+                "VCS_HOME": self.vcs_home or "/nonexistent",
+            },
             capture_output=True,
             text=True,
             timeout=aep_s,

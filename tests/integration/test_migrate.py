@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
 from tests.doubles.pair import GUEST, UUID, Pair
+from tests.doubles.vcs_home import VcsHome
 from tests.lab.guest import READY, bare, wait_for_console
 
 pytestmark = pytest.mark.hypervisor
 
+AWAY = ("migrate", "--live", "--persistent", "--unsafe")
+"""What an administrator would type."""
 SLOW = "migrate_bandwidth_mib = 2\n"
 
 
@@ -47,25 +51,49 @@ def test_a_guest_moves_and_comes_back(pair: Pair) -> None:
     assert after.foreign == 0
 
 
-def test_online_does_not_start_what_runs_where_it_migrated_to(pair: Pair) -> None:
+def _restart_libvirtd(pair: Pair) -> None:
+    pair.kvm1.kill_libvirtd()
+    pair.kvm1.start_libvirtd()
+
+
+@pytest.mark.parametrize(
+    ("flags", "then", "left"),
+    [
+        ((), lambda _pair: None, 200),
+        ((), _restart_libvirtd, 100),  # shut off (unknown): libvirt forgets the reason
+        (("--undefinesource",), lambda _pair: None, 100),
+    ],
+    ids=["at once", "after libvirtd restarted", "when it is not even defined"],
+)
+def test_online_does_not_start_what_runs_where_it_migrated_to(
+    pair: Pair, flags: tuple[str, ...], then: Callable[[Pair], None], left: int
+) -> None:
     """Until the cluster notices a migration by hand, it may ask the old node to start it."""
     pair.start(pair.kvm1)
-    away = ("migrate", "--live", "--persistent", "--unsafe", GUEST, pair.kvm2.peer_uri)
-    pair.kvm1.virsh(*away)
-    done = pair.run(pair.kvm1, "online")
+    document = pair.lab.shared / "web.xml"
+    document.write_text(pair.document(), encoding="utf-8")
+    pair.kvm1.virsh(*AWAY, *flags, GUEST, pair.kvm2.peer_uri)
+    then(pair)
+    done = pair.run(pair.kvm1, "online", "GuestConfigFilePath", "1", str(document))
     assert done.code == 0
     assert "start refused, it runs elsewhere" in done.log
     assert "sys2 says running (migrated)" in done.log
-    assert pair.codes() == (200, 110)
+    assert pair.codes() == (left, 110)
 
 
-def test_online_starts_what_migrated_to_a_node_that_is_dead(pair: Pair) -> None:
+@pytest.mark.parametrize("does_vcs_know", [False, True])
+def test_online_starts_what_migrated_to_a_node_that_is_dead(
+    pair: Pair, tmp_path: Path, does_vcs_know: bool
+) -> None:
+    """Who is dead is not asked: that costs 10 s of a failover."""
+    home = VcsHome(tmp_path / "vcs")
+    home.answer("hasys", "FAULTED\n" if does_vcs_know else "RUNNING\n")
+    pair.vcs_home = str(home.path)
     pair.start(pair.kvm1)
-    away = ("migrate", "--live", "--persistent", "--unsafe", GUEST, pair.kvm2.peer_uri)
-    pair.kvm1.virsh(*away)
+    pair.kvm1.virsh(*AWAY, GUEST, pair.kvm2.peer_uri)
     pair.kvm2.power_off()
     done = pair.run(pair.kvm1, "online", aep_s=120)
-    assert "whether it runs on sys2 cannot be seen" in done.log
+    assert ("whether it runs on sys2 cannot be seen" in done.log) is not does_vcs_know
     assert pair.state(pair.kvm1) == "running (booted)"
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from kvmguest.deadline import poll
-from kvmguest.process_table import find_qemu, is_migrating
+from kvmguest.process_table import find_qemu, is_migrating, log_says_migrated
 
 QEMU = "/usr/bin/qemu-system-x86_64"
 
@@ -142,3 +142,31 @@ def test_libvirts_record_of_a_migration(tmp_path: Path, job: str, *, expected: b
 
 def test_no_record_is_no_answer(tmp_path: Path) -> None:
     assert is_migrating("web", str(tmp_path)) is None
+
+
+UP = "2026-11-23 08:04:02.251+0000: starting up libvirt version: 9.0.0, hostname: node1\n"
+DOWN = "2026-11-23 08:05:31.045+0000: shutting down, reason={}\n"
+
+
+@pytest.mark.parametrize(
+    ("log", "has_left"),
+    [
+        ("", False),
+        (UP, False),
+        (UP + DOWN.format("migrated"), True),
+        (UP + DOWN.format("migrated") + "qemu: terminating on signal 15\n", True),
+        (UP + DOWN.format("migrated") + UP, False),
+        (UP + DOWN.format("migrated") + UP + DOWN.format("destroyed"), False),
+        (DOWN.format("destroyed") + UP + DOWN.format("migrated"), True),
+        (f"a guest printed: {DOWN.format('migrated')}", False),
+        (UP + "x" * 200_000 + "\n" + DOWN.format("migrated"), True),
+    ],
+)
+def test_libvirts_log_remembers_a_migration(tmp_path: Path, log: str, has_left: bool) -> None:
+    (tmp_path / "web.log").write_text(log)
+    assert log_says_migrated("web", str(tmp_path)) is has_left
+
+
+def test_without_a_log_nothing_is_remembered(tmp_path: Path) -> None:
+    assert not log_says_migrated("web", str(tmp_path))
+    assert not log_says_migrated("../web", str(tmp_path / "gone"))

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Callable, cast
 
 import libvirt
@@ -14,6 +16,7 @@ from kvmguest import arglist, errors, options, virsh
 from kvmguest.deadline import Deadline
 from kvmguest.log import Log
 from kvmguest.process_table import Qemu
+from kvmguest.saved_memory import SLACK_S
 from kvmguest.states import Condition
 from kvmguest.virsh import Virsh
 
@@ -63,6 +66,42 @@ def test_pause_and_resume(domain: libvirt.virDomain) -> None:
     assert backend.look().condition is Condition.PAUSED
     backend.resume()
     assert backend.look().condition is Condition.RUNNING
+
+
+@pytest.mark.parametrize(
+    ("later_s", "is_stale"), [(-60, False), (SLACK_S - 1, False), (SLACK_S + 1, True)]
+)
+@pytest.mark.parametrize("act", ["resume", "wake"])
+def test_a_paused_guest_does_not_go_on_over_a_disk_that_did(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, later_s: float, is_stale: bool, act: str
+) -> None:
+    """It was paused here, run on another node by the cluster, and is to come back."""
+    disk, record = tmp_path / "disk", tmp_path / f"{GUEST}.xml"
+    for path, at in ((disk, 1_700_000_000 + later_s), (record, 1_700_000_000)):
+        path.write_bytes(b"")
+        os.utime(path, (at, at))
+    monkeypatch.setattr(virsh, "LIBVIRT_STATUS", str(tmp_path))
+    disk_xml = f"<disk type='file'><source file='{disk}'/><target dev='vda'/></disk>"
+    document = DOCUMENT.replace("</domain>", f"<devices>{disk_xml}</devices></domain>")
+    connection = libvirt.open(URI)
+    domain = connection.defineXML(document)
+    try:
+        backend = make()
+        backend.start()
+        domain.suspend()
+        if is_stale:
+            with pytest.raises(errors.OperationFailed, match=f"{disk} was written to after"):
+                getattr(backend, act)()
+            assert backend.look().condition is Condition.PAUSED
+        elif act == "resume":
+            backend.resume()
+            assert backend.look().condition is Condition.RUNNING
+        else:
+            with pytest.raises(errors.OperationFailed, match="dompmwakeup"):  # not in this driver
+                backend.wake()
+    finally:
+        domain.destroy()
+        domain.undefine()
 
 
 def test_a_managed_save_is_seen_and_started_from(domain: libvirt.virDomain) -> None:

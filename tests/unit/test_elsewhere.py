@@ -1,0 +1,98 @@
+"""The question to other nodes before a start, over libvirt's test driver: its guest "test" runs."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import Callable, TypeVar
+
+import libvirt
+import pytest
+
+from kvmguest import elsewhere, errors
+from kvmguest.log import Log
+from kvmguest.options import Options
+
+T = TypeVar("T")
+RUNNING, ABSENT = "test", "absent"
+
+
+class Warnings(Log):
+    """A log whose warnings are kept."""
+
+    def __init__(self) -> None:
+        super().__init__("res", "online", {"VCS_HOME": "/nonexistent"}, "/x/online")
+        self.texts: list[str] = []
+
+    def warning(self, text: str) -> None:
+        self.texts.append(text)
+
+
+def call(command: str, function: Callable[[], T], limit_s: float = 0) -> T:
+    """Virsh._call without a limit, and with the only error that counts here."""
+    del command, limit_s
+    try:
+        return function()
+    except libvirt.libvirtError as error:
+        is_absent = error.get_error_code() == libvirt.VIR_ERR_NO_DOMAIN
+        raise (errors.GuestNotFound if is_absent else errors.Unreachable)(str(error)) from error
+
+
+def ask(guest: str, systems: list[str], uri: str = "test:///default") -> list[str]:
+    log = Warnings()
+    elsewhere.refuse_if_running(guest, systems, Options(libvirt_migrate_uri=uri), call, log)
+    return log.texts
+
+
+def test_a_guest_that_runs_on_another_node_is_not_started() -> None:
+    with pytest.raises(errors.RunsElsewhere, match=r"sys2 says running"):
+        ask(RUNNING, ["sys2"])
+
+
+def test_a_guest_that_runs_nowhere_is() -> None:
+    assert ask(ABSENT, ["sys1", "sys2"]) == []
+    assert ask(ABSENT, []) == []
+
+
+@pytest.mark.parametrize("uri", ["none://{target}/", "qemu+tcp://127.0.0.1:1/system"])
+def test_a_node_that_does_not_answer_is_named_and_keeps_nothing_down(uri: str) -> None:
+    (warning,) = ask(RUNNING, ["sys2"], uri)
+    assert warning.startswith("test: whether it runs on sys2 cannot be seen: ")
+
+
+def test_a_name_that_no_host_can_have_keeps_nothing_down() -> None:
+    (warning,) = ask(RUNNING, ["no host/"])
+    assert "see [hosts]" in warning
+
+
+def test_all_nodes_are_asked_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each waits for the others: one after the other they would wait for ever."""
+    barrier = threading.Barrier(3, timeout=10)
+
+    def connect(_uri: str) -> libvirt.virConnect:
+        barrier.wait()
+        return libvirt.open("test:///default")
+
+    monkeypatch.setattr(libvirt, "openReadOnly", connect)
+    assert ask(ABSENT, ["sys1", "sys2", "sys3"]) == []
+
+
+def test_a_node_that_hangs_does_not_hide_another_that_answers(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    end = threading.Event()
+
+    def connect(uri: str) -> libvirt.virConnect:
+        if "sys1" in uri:
+            end.wait(10)
+            raise libvirt.libvirtError("hangs")
+        return libvirt.open("test:///default")
+
+    monkeypatch.setattr(libvirt, "openReadOnly", connect)
+    monkeypatch.setattr(elsewhere, "CONNECT_LIMIT_S", 0.2)
+    monkeypatch.setattr(elsewhere, "ASK_LIMIT_S", 0.1)
+    started = time.monotonic()
+    with pytest.raises(errors.RunsElsewhere, match="sys2"):
+        ask(RUNNING, ["sys1", "sys2"], "test://{target}/default")
+    assert time.monotonic() - started < 5
+    end.set()
