@@ -1,38 +1,127 @@
-"""Does a guest that left this node by live migration still run on another one?
+"""Does the guest run on another node, or has it run there while its memory was kept here?
 
-libvirt, or its log, remembers that it left, and nothing else. Between a migration by hand and the
-moment the cluster notices the guest on its new node, the cluster may ask this node to start it
-again: the second copy would write to the same disk. So the other nodes' libvirts are asked first,
-all at once. A node that does not answer is no reason not to start: it may be the dead one that the
-guest is saved from.
+Asked before this node starts a guest or lets one go on: a second copy, and yesterday's memory too,
+would write over what the first one wrote.
+
+libvirt, or its log, remembers that a guest left by live migration, and nothing else. Between a
+migration by hand and the moment the cluster notices the guest on its new node, the cluster may ask
+this node to start it again. So the other nodes' libvirts are asked first, all at once. A node that
+does not answer is no reason not to start: it may be the dead one that the guest is saved from.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import os
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 
 import libvirt
 
-from kvmguest import errors
+from kvmguest import errors, guestxml, saved_memory, vcs
 from kvmguest.deadline import Pending
 from kvmguest.log import Log
 from kvmguest.migration import Call, plan
 from kvmguest.options import Options
+from kvmguest.process_table import LIBVIRT_STATUS, log_says_migrated
 from kvmguest.states import libvirt_words
 
 CONNECT_LIMIT_S = 10.0
 ASK_LIMIT_S = 5.0
-_ENDED = frozenset({"shut off", "crashed"})
+VCS_LIMIT_S = 5.0
+_STILL = frozenset({"shut off", "crashed", "paused", "pmsuspended"})
+_COMES = ("paused", "migrating")
+"""It may run there the next moment."""
+
+
+class Elsewhere:
+    """What this node can find out about its guest and the other nodes."""
+
+    def __init__(
+        self, guest: str, options: Options, call: Call, log: Log, env: Mapping[str, str]
+    ) -> None:
+        self._guest = guest
+        self._options = options
+        self._call = call
+        self._log = log
+        self._env = env
+
+    def refuse_if_it_left(self, domain: libvirt.virDomain | None) -> None:
+        """A guest that left by live migration may run where it went.
+
+        Args:
+            domain: None if the guest is not defined here any more.
+
+        Raises:
+            RunsElsewhere: it does.
+        """
+        words = libvirt_words(*self._call("domstate --reason", domain.state)) if domain else ()
+        if words == ("shut off", "migrated") or log_says_migrated(self._guest):
+            self._refuse_if_running()
+
+    def is_saved_memory_stale(self, domain: libvirt.virDomain) -> bool:
+        """Whether the guest has run elsewhere since its memory was saved here.
+
+        Raises:
+            RunsElsewhere: the disks do not tell, but another node says that it runs there.
+        """
+        image = saved_memory.IMAGE.format(self._guest)
+        evidence = self._evidence(domain, image)
+        if evidence.written:
+            self._log.warning(
+                f"{self._guest}: {', '.join(evidence.written)} was written to after its memory was "
+                f"saved ({image}), so it has run elsewhere since: the saved memory is given up, "
+                "and the guest boots"
+            )
+        else:
+            self._doubt(evidence.unknown, f"its saved memory ({image}) is restored")
+        return bool(evidence.written)
+
+    def refuse_to_go_on(self, domain: libvirt.virDomain) -> None:
+        """A guest that stands still must not go on over disks that went on without it.
+
+        Raises:
+            OperationFailed: they did.
+            RunsElsewhere: the disks do not tell, but another node says that it runs there.
+        """
+        record = os.path.join(LIBVIRT_STATUS, f"{self._guest}.xml")
+        evidence = self._evidence(domain, record)
+        if evidence.written:
+            raise errors.OperationFailed(
+                f"{', '.join(evidence.written)} was written to after it was paused here ({record}),"
+                " so it has run elsewhere since, and its memory here would destroy what was "
+                "written: virsh destroy it (VCS's clean does), or virsh resume it if you know who "
+                "wrote"
+            )
+        self._doubt(evidence.unknown, "it goes on")
+
+    def _doubt(self, disks: Sequence[str], what: str) -> None:
+        """What the disks do not tell, the other nodes may: whether it runs there at this moment."""
+        if disks:
+            self._refuse_if_running()
+            self._log.warning(
+                f"{self._guest}: {what}, though it cannot be seen whether {', '.join(disks)} was "
+                "written to by another host since"
+            )
+
+    def _evidence(self, domain: libvirt.virDomain, record: str) -> saved_memory.Evidence:
+        text = self._call("dumpxml", domain.XMLDesc)
+        disks = guestxml.writable_disks(guestxml.parse(text.encode(), "virsh dumpxml"))
+        return saved_memory.compare(record, disks)
+
+    def _refuse_if_running(self) -> None:
+        """Ask the other nodes, but for those that VCS knows to be dead."""
+        known = dict.fromkeys([*self._options.hosts, *vcs.systems(self._env, VCS_LIMIT_S)])
+        alive = [s for s in known if not vcs.has_system_died(s, self._env, VCS_LIMIT_S)]
+        refuse_if_running(self._guest, alive, self._options, self._call, self._log)
 
 
 def refuse_if_running(
     guest: str, systems: Iterable[str], options: Options, call: Call, log: Log
 ) -> None:
-    """Ask each VCS system at its migrate_uri, this node among them, which has it shut off.
+    """Ask each VCS system at its migrate_uri; this node, where it stands still, may be among them.
 
     Raises:
-        RunsElsewhere: a system's libvirt says that the guest is active there.
+        RunsElsewhere: a system's libvirt says that the guest runs there, or is about to.
     """
     asked = {
         system: Pending(partial(_state_on, system, options, guest, call)) for system in systems
@@ -45,7 +134,7 @@ def refuse_if_running(
         except errors.BackendError as error:
             log.warning(f"{guest}: whether it runs on {system} cannot be seen: {error}")
             continue
-        if state not in _ENDED:
+        if state not in _STILL or (state, reason) == _COMES:
             raise errors.RunsElsewhere(f"{system} says {state} ({reason})")
 
 

@@ -6,7 +6,6 @@ can repeat it. Error codes are told apart here and nowhere else.
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Mapping
 from functools import partial
@@ -19,14 +18,14 @@ from kvmguest.arglist import GuestConfig
 from kvmguest.deadline import Deadline, call_within
 from kvmguest.log import Log
 from kvmguest.options import Options
-from kvmguest.process_table import LIBVIRT_STATUS, find_qemu, is_migrating, log_says_migrated
+from kvmguest.process_table import find_qemu, is_migrating
 from kvmguest.statedir import MigratedMarker, StateDir
 from kvmguest.states import LibvirtSeen, Verdict, judge_libvirt, libvirt_words
 
 if TYPE_CHECKING:
     from kvmguest.configsync import ConfigSync
     from kvmguest.dr_iso import NetworkIso
-    from kvmguest.saved_memory import Evidence
+    from kvmguest.elsewhere import Elsewhere
 
 T = TypeVar("T")
 
@@ -35,7 +34,6 @@ RECONNECT_PAUSE_S = 0.7
 REQUEST_LIMIT_S = 5.0
 """A shutdown request to a stuck QEMU gets no answer in 70 s (measured), so do not wait for it."""
 PROBE_LIMIT_S = 3.0
-VCS_LIMIT_S = 5.0
 
 _CONTROL_WORDS = ("ok", "background job", "occupied", "error")  # virDomainControlState
 
@@ -108,18 +106,19 @@ class Virsh:
 
         iso = network_iso(self._config.dr_opts)  # what is wrong is said before anything is touched
         take_back = None
+        elsewhere = self._elsewhere()
         try:
             domain = self._domain()
         except errors.GuestNotFound:
-            self._refuse_if_it_left(None)
+            elsewhere.refuse_if_it_left(None)
             self._config_sync().define()
             domain = self._domain()
         else:
-            self._refuse_if_it_left(domain)
+            elsewhere.refuse_if_it_left(domain)
             take_back = self._resync(domain) if self._config.resync_vm_cfg else None
         start = domain.create
         has_memory = self._call("dominfo", domain.hasManagedSaveImage) == 1
-        if has_memory and self._is_stale(domain):
+        if has_memory and elsewhere.is_saved_memory_stale(domain):
             start = partial(domain.createWithFlags, libvirt.VIR_DOMAIN_START_FORCE_BOOT)
             has_memory = False
         self._bring_network_in_step(iso, is_restored=has_memory)
@@ -130,66 +129,24 @@ class Virsh:
                 raise
             raise errors.OperationFailed(f"{error}; {take_back()}") from error
 
-    def _refuse_if_it_left(self, domain: libvirt.virDomain | None) -> None:
-        """A guest that left by live migration may run where it went; VCS knows who is dead."""
-        words = libvirt_words(*self._call("domstate --reason", domain.state)) if domain else ()
-        if words != ("shut off", "migrated") and not log_says_migrated(self._guest):
-            return
-        from kvmguest import elsewhere, vcs  # noqa: PLC0415 - rarely needed
-
-        known = dict.fromkeys([*self._options.hosts, *vcs.systems(self._env, VCS_LIMIT_S)])
-        alive = [s for s in known if not vcs.has_system_died(s, self._env, VCS_LIMIT_S)]
-        elsewhere.refuse_if_running(self._guest, alive, self._options, self._call, self._log)
-
-    def _is_stale(self, domain: libvirt.virDomain) -> bool:
-        """Whether the guest has run elsewhere since its memory was saved here."""
-        from kvmguest.saved_memory import IMAGE  # noqa: PLC0415 - not for every monitor
-
-        image = IMAGE.format(self._guest)
-        evidence = self._evidence(domain, image)
-        if evidence.written:
-            self._log.warning(
-                f"{self._guest}: {', '.join(evidence.written)} was written to after its memory was "
-                f"saved ({image}), so it has run elsewhere since: the saved memory is given up, "
-                "and the guest boots"
-            )
-        elif evidence.unknown:
-            self._log.warning(
-                f"{self._guest}: its saved memory ({image}) is restored, though it cannot be seen "
-                f"whether {', '.join(evidence.unknown)} was written to by another host since"
-            )
-        return bool(evidence.written)
-
-    def _refuse_stale(self, domain: libvirt.virDomain) -> None:
-        """A guest that stands still must not go on over disks that went on without it."""
-        record = os.path.join(LIBVIRT_STATUS, f"{self._guest}.xml")
-        if written := self._evidence(domain, record).written:
-            raise errors.OperationFailed(
-                f"{', '.join(written)} was written to after it was paused here ({record}), so it "
-                "has run elsewhere since, and its memory here would destroy what was written: "
-                "virsh destroy it (VCS's clean does), or virsh resume it if you know better"
-            )
-
-    def _evidence(self, domain: libvirt.virDomain, image: str) -> Evidence:
+    def _elsewhere(self) -> Elsewhere:
         try:
-            from kvmguest import guestxml, saved_memory  # noqa: PLC0415 - not for every monitor
+            from kvmguest.elsewhere import Elsewhere  # noqa: PLC0415 - lxml is not for a monitor
         except ImportError as error:
             raise errors.OperationFailed(f"{error}: {_INSTALL_LXML}") from error
 
-        text = self._call("dumpxml", domain.XMLDesc)
-        disks = guestxml.writable_disks(guestxml.parse(text.encode(), "virsh dumpxml"))
-        return saved_memory.compare(image, disks)
+        return Elsewhere(self._guest, self._options, self._call, self._log, self._env)
 
     def resume(self) -> None:
         """Virsh resume, unless the guest has run elsewhere since it was paused."""
         domain = self._domain()
-        self._refuse_stale(domain)
+        self._elsewhere().refuse_to_go_on(domain)
         self._call("resume", domain.resume, REQUEST_LIMIT_S)
 
     def wake(self) -> None:
         """Virsh dompmwakeup, unless the guest has run elsewhere since it fell asleep."""
         domain = self._domain()
-        self._refuse_stale(domain)
+        self._elsewhere().refuse_to_go_on(domain)
         self._call("dompmwakeup", domain.pMWakeup, REQUEST_LIMIT_S)
 
     def shutdown(self) -> None:

@@ -81,6 +81,11 @@ LONG = (
         _ANY,
     ),
     Scenario("administrator migrates it", [Step("migrate by hand")], _REBOOT),
+    Scenario(
+        "administrator migrates it, libvirtd restarts",
+        [Step("migrate by hand"), Step("kill libvirtd"), Step("start libvirtd")],
+        _REBOOT,
+    ),
     _midway("source node killed", Step("pull plug")),
     _midway("target node killed", Step("pull target's plug")),
     _midway("source's libvirtd killed", Step("kill libvirtd"), Step("start libvirtd", 10)),

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Callable, TypeVar
 
 import libvirt
 import pytest
 
-from kvmguest import elsewhere, errors
+from kvmguest import elsewhere, errors, saved_memory
 from kvmguest.log import Log
 from kvmguest.options import Options
 
@@ -96,3 +98,51 @@ def test_a_node_that_hangs_does_not_hide_another_that_answers(
         ask(RUNNING, ["sys1", "sys2"], "test://{target}/default")
     assert time.monotonic() - started < 5
     end.set()
+
+
+DOCUMENT = """<domain type='test'><name>kept</name><memory>1024</memory><os><type>hvm</type></os>
+<devices><disk type='block'><source dev='/dev/null'/><target dev='vda'/></disk></devices></domain>
+"""
+
+
+@pytest.fixture
+def kept() -> Iterator[libvirt.virDomain]:
+    """A paused guest whose disk does not tell who wrote to it."""
+    connection = libvirt.open("test:///default")
+    made = connection.defineXML(DOCUMENT)
+    made.create()
+    made.suspend()
+    yield made
+    made.destroy()
+    made.undefine()
+
+
+def doubts(uri: str) -> tuple[elsewhere.Elsewhere, Warnings]:
+    log = Warnings()
+    options = Options(libvirt_migrate_uri=uri, hosts={"sys2": "sys2"})
+    return elsewhere.Elsewhere("kept", options, call, log, {"VCS_HOME": "/nonexistent"}), log
+
+
+@pytest.mark.parametrize("kind", ["paused", "saved"])
+def test_where_the_disk_does_not_tell_the_other_nodes_may(
+    kept: libvirt.virDomain, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    record = tmp_path / "kept.xml"
+    record.write_text("")
+    monkeypatch.setattr(elsewhere, "LIBVIRT_STATUS", str(tmp_path))
+    monkeypatch.setattr(saved_memory, "IMAGE", str(record))
+
+    def look(uri: str) -> list[str]:
+        found, log = doubts(uri)
+        if kind == "paused":
+            found.refuse_to_go_on(kept)
+        else:
+            assert not found.is_saved_memory_stale(kept)
+        return log.texts
+
+    (warning,) = look("test:///default")  # the same guest, as paused as it is here
+    assert "cannot be seen whether /dev/null was written to by another host since" in warning
+    other = tmp_path / "other-node"
+    other.write_text(f"<node>{DOCUMENT}</node>")
+    with pytest.raises(errors.RunsElsewhere, match="sys2 says running"):
+        look(f"test://{other}")

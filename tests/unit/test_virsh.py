@@ -12,7 +12,7 @@ from typing import Callable, cast
 import libvirt
 import pytest
 
-from kvmguest import arglist, errors, options, virsh
+from kvmguest import arglist, elsewhere, errors, options, virsh
 from kvmguest.deadline import Deadline
 from kvmguest.log import Log
 from kvmguest.process_table import Qemu
@@ -80,7 +80,7 @@ def test_a_paused_guest_does_not_go_on_over_a_disk_that_did(
     for path, at in ((disk, 1_700_000_000 + later_s), (record, 1_700_000_000)):
         path.write_bytes(b"")
         os.utime(path, (at, at))
-    monkeypatch.setattr(virsh, "LIBVIRT_STATUS", str(tmp_path))
+    monkeypatch.setattr(elsewhere, "LIBVIRT_STATUS", str(tmp_path))
     disk_xml = f"<disk type='file'><source file='{disk}'/><target dev='vda'/></disk>"
     document = DOCUMENT.replace("</domain>", f"<devices>{disk_xml}</devices></domain>")
     connection = libvirt.open(URI)
