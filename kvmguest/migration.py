@@ -198,11 +198,21 @@ class Migration:
                 f"{there[0]} defines another guest of this name (its UUID differs): undefine it"
             )
         if self._call("dominfo", other.hasManagedSaveImage, ASK_LIMIT_S):
-            # libvirt would let the guest in, keep the image, and at the next start of the guest
-            # restore that old memory over a disk that has gone on.
-            raise errors.OperationFailed(
-                f"{there[0]} has a saved memory image of it: virsh managedsave-remove it there"
-            )
+            self._give_up_saved_memory(uri, there[0])
+
+    def _give_up_saved_memory(self, uri: str, name: str) -> None:
+        """Of a guest that runs here, memory that was saved on the target is yesterday's.
+
+        libvirt would let the guest in, keep the image, and at the next start there restore that
+        old memory over a disk that has gone on (seen with libvirt 9.0).
+        """
+        target = self._call(f"-c {uri} connect", lambda: libvirt.open(uri), CONNECT_LIMIT_S)
+        domain = self._call("domid", lambda: target.lookupByName(self._guest), ASK_LIMIT_S)
+        self._call(f"-c {uri} managedsave-remove", domain.managedSaveRemove, ASK_LIMIT_S)
+        self._log.warning(
+            f"{self._guest}: {name} had saved memory of it, but it runs here: "
+            "that memory is given up"
+        )
 
     def _refuse_a_frozen_qemu(self, domain: libvirt.virDomain) -> None:
         """Without an answer from QEMU nothing is copied, and the time for a cold move runs out."""
