@@ -11,23 +11,19 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.lab.guest import READY, bare, obedient, read_heartbeat, wait_for_console
-from tests.lab.host import Host, Lab, VirshError, remove_leftovers
+from tests.lab.host import Host, Lab, VirshError
 from tests.lab.image import Image, build_image
-from tests.lab.namespaces import LabError, is_alive, wait_until_gone
+from tests.lab.namespaces import LabError, is_alive
 from tests.lab.packages import (
     LAB_PACKAGES,
     PackagesMissingError,
     ensure_packages,
     missing_packages,
 )
-
-if TYPE_CHECKING:
-    from collections.abc import Set as AbstractSet
 
 pytestmark = pytest.mark.hypervisor
 
@@ -97,34 +93,6 @@ def virsh_outside(*args: str) -> str:
     argv = ["virsh", "--quiet", *args]
     done = subprocess.run(argv, capture_output=True, text=True, check=True, timeout=30)
     return done.stdout.strip()
-
-
-def machine_state() -> tuple[str, str]:
-    """What the machine has of network devices and mounts."""
-    links = subprocess.run(["ip", "-o", "link"], capture_output=True, text=True, check=True).stdout
-    mounts = Path("/proc/self/mountinfo").read_text(encoding="utf-8")
-    return links, mounts
-
-
-def processes_in(namespaces: AbstractSet[str]) -> list[int]:
-    """All processes that are in one of the namespaces, each named as in "net:[4026532000]"."""
-    found = []
-    for entry in Path("/proc").glob("[0-9]*"):
-        try:
-            own = {str((entry / "ns" / kind).readlink()) for kind in ("net", "pid", "mnt")}
-        except OSError:
-            continue
-        if own & namespaces:
-            found.append(int(entry.name))
-    return found
-
-
-def namespaces_of(pid: int) -> AbstractSet[str]:
-    kinds = ("net", "pid", "mnt", "uts")
-    ours = {str(Path(f"/proc/self/ns/{kind}").readlink()) for kind in kinds}
-    theirs = {str(Path(f"/proc/{pid}/ns/{kind}").readlink()) for kind in kinds}
-    assert len(theirs - ours) == len(kinds)
-    return theirs
 
 
 def test_no_package_is_missing_after_ensure_packages(image: Image) -> None:
@@ -380,64 +348,6 @@ def test_a_cut_cable_is_noticed(lab: Lab, kvm1: Host, kvm2: Host) -> None:
     finally:
         lab.network.mend(kvm2.number)
     assert kvm1.run(connect, timeout=10).returncode == 0
-
-
-def test_nothing_is_left_when_it_is_closed() -> None:
-    before = machine_state()
-    with Lab() as other:
-        host = other.host("kvm1")
-        guest = start(host, bare("g"))
-        host.freeze_qemu(guest)
-        pids = [host.libvirtd_pid, host.qemu_pid(guest)]
-        namespaces = namespaces_of(pids[0])
-        host.kill_libvirtd()
-        assert processes_in(namespaces)
-    assert not processes_in(namespaces)
-    assert not any(is_alive(pid) for pid in pids)
-    assert not other.directory.exists()
-    assert machine_state() == before
-
-
-def test_nothing_is_left_of_a_host_that_does_not_start(monkeypatch: pytest.MonkeyPatch) -> None:
-    before = machine_state()
-    with Lab() as other:
-        monkeypatch.setattr("tests.lab.host_files._LIBVIRTD_CONF", "this is no configuration\n")
-        with pytest.raises(LabError, match="libvirtd did not start"):
-            other.host("kvm1")
-        assert not (other.directory / "kvm1").exists()
-        monkeypatch.undo()
-        assert other.host("kvm1").virsh("uri") == "qemu:///system"
-    assert not other.directory.exists()
-    assert machine_state() == before
-
-
-def test_only_a_directory_is_left_of_a_run_that_was_killed() -> None:
-    before = machine_state()
-    script = """
-import sys, time
-from tests.lab.guest import bare
-from tests.lab.host import Lab
-lab = Lab()
-host = lab.host("kvm1")
-host.define(bare("g"))
-host.virsh("start", "g")
-print(lab.directory, host.libvirtd_pid, host.qemu_pid("g"), flush=True)
-time.sleep(600)
-"""
-    run = subprocess.Popen([sys.executable, "-c", script], cwd=ROOT, stdout=subprocess.PIPE)
-    assert run.stdout
-    with run.stdout as answer:
-        directory, *pids = answer.readline().decode().split()
-    assert Path(directory) not in remove_leftovers()
-    namespaces = namespaces_of(int(pids[0]))
-    os.kill(run.pid, signal.SIGKILL)
-    run.wait(10)
-    for pid in [*map(int, pids), *processes_in(namespaces)]:  # the kernel ends them one by one
-        wait_until_gone(pid, 10)
-    assert not processes_in(namespaces)
-    assert Path(directory) in remove_leftovers()
-    assert not Path(directory).exists()
-    assert machine_state() == before
 
 
 @pytest.mark.parametrize("place", ["/var/tmp/x", "/tmp/" + 80 * "x"])
