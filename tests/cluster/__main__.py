@@ -52,8 +52,8 @@ def main() -> int:
                     outcomes.append(outcome)
                     print(report.timeline(outcome), end="\n\n", file=log, flush=True)
                     print(report.headline(outcome), flush=True)
-    except (LabError, PackagesMissingError) as error:
-        print(f"tests.cluster: {error}", file=sys.stderr)
+    except (LabError, PackagesMissingError, OSError) as error:
+        print(f"tests.cluster (as root?): {error}", file=sys.stderr)
         return 2
     if not outcomes:
         print("tests.cluster: no scenario has such a name", file=sys.stderr)

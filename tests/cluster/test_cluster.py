@@ -85,6 +85,14 @@ time.sleep(600)
     assert not members(places)
 
 
+def test_where_nodes_cannot_be_made_the_command_says_so_and_fails() -> None:
+    command = [sys.executable, "-m", "tests.cluster", "--log", os.devnull]
+    without = ["setpriv", "--bounding-set=-sys_admin", "--inh-caps=-sys_admin"]
+    done = subprocess.run([*without, *command], cwd=ROOT, capture_output=True, check=False)
+    assert done.returncode == 2
+    assert b"namespaces were not made" in done.stderr
+
+
 def members(places: set[str]) -> list[int]:
     """The processes in these process namespaces."""
     return [int(e.name) for e in Path("/proc").glob("[0-9]*") if place_of(e) in places]
