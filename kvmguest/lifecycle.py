@@ -18,10 +18,7 @@ from kvmguest.states import GONE, Condition, Verdict
 SAVE_LIMIT_S = 15.0
 DARK_WAIT_S = 30.0
 """How long online waits for a libvirtd or RHEV-M that is away."""
-VANISHED_WAIT_S = 5.0
-"""The same for offline when there is no process that could be shut down."""
-_UNSEEN = frozenset({Condition.DARK, Condition.VANISHED})
-_UNSURE = _UNSEEN | {Condition.LEFTOVER}
+_UNSURE = frozenset({Condition.DARK, Condition.LEFTOVER})
 _HAS_NO_CURRENT_CONFIGURATION = _UNSURE | {Condition.ABSENT, Condition.MIGRATED}
 _PASSING = frozenset({Condition.STOPPING, Condition.LOCKED})
 """What online waits for: it ends by itself, and nothing can be started before."""
@@ -48,7 +45,7 @@ def online(run: Run) -> int:
     and libvirtd start at the same time when a node boots. A failed start is logged and returns 0
     seconds: the monitor that follows tells VCS the truth.
     """
-    seen = _wait_while(run, _UNSEEN, DARK_WAIT_S)
+    seen = _wait_while(run, frozenset({Condition.DARK}), DARK_WAIT_S)
     if seen.condition in _PASSING:
         seen = _wait_while(run, _PASSING, run.deadline.remaining())
     if seen.condition in _PASSING:
@@ -94,8 +91,8 @@ def offline(run: Run) -> None:
 
 
 def _shut_down(run: Run) -> None:
-    # A libvirtd that restarts is waited for: VCS destroys what still runs when offline returns.
-    _wait_while(run, frozenset({Condition.VANISHED}), VANISHED_WAIT_S)
+    # A libvirtd that restarts is waited for: VCS destroys what still runs when offline returns, and
+    # where no process is left, a clean that cannot verify it may cost the whole node.
     seen = _wait_while(run, frozenset({Condition.DARK}), run.config.delay_after_offline_s)
     if seen.condition in GONE:
         run.log.info(f"{seen.sentence}. It does not run here, nothing to do")

@@ -38,7 +38,6 @@ class Condition(enum.Enum):
     LEFTOVER = "called off, but its process is still here"
     STRANGE = "in a state that is not understood"
     DARK = "not to be seen: nobody answers"
-    VANISHED = "not to be seen, and no process of it is left"
 
 
 GONE = frozenset(
@@ -195,13 +194,12 @@ _LIBVIRT_ROWS: tuple[tuple[str, tuple[str, ...], Row], ...] = (
     ),
     (
         "no connection",
-        ("its QEMU process came by live migration", "its QEMU process is in a live migration"),
+        (
+            "no process of it",
+            "its QEMU process came by live migration",
+            "its QEMU process is in a live migration",
+        ),
         Row(_UNKNOWN, 0, Condition.DARK, True, "start libvirtd (or virtqemud) on this node"),
-    ),
-    (
-        "no connection",
-        ("no process of it",),
-        Row(_UNKNOWN, 0, Condition.VANISHED, True, "start libvirtd (or virtqemud) on this node"),
     ),
     (
         "no answer",

@@ -59,8 +59,8 @@ def _await_processes(count: int, limit_s: float) -> Fault:
 
 
 def _start_libvirtd(host: Host) -> None:
-    """Unless it runs: the node may have been shot and booted since."""
-    if host.run(["pgrep", "-x", "libvirtd"]).returncode != 0:
+    """Unless it runs, or will: the node may have been shot and booted since."""
+    if host.is_on and host.run(["pgrep", "-x", "libvirtd"]).returncode != 0:
         host.start_libvirtd()
 
 
