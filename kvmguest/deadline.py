@@ -60,8 +60,8 @@ class Pending(Generic[T]):
     """A call under way in a thread of its own.
 
     A call into libvirt that waits for a frozen daemon can be neither interrupted nor signalled,
-    so the thread is abandoned: it is a daemon thread, and ``entry`` ends the process with
-    ``os._exit``, which does not wait for it.
+    so the thread is abandoned: it is a daemon thread, and the process ends with ``os._exit``,
+    which does not wait for it. For one that hangs in the kernel, see child.
     """
 
     def __init__(self, function: Callable[[], T]) -> None:

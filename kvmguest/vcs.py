@@ -85,6 +85,17 @@ def split_arguments(verb: str, arguments: Sequence[str]) -> tuple[str, str, Sequ
     return resource, "", arguments[1:]
 
 
+def time_limit(verb: str, arguments: Sequence[str]) -> int:
+    """Seconds after which VCS kills the entry point: ``AEPTimeout 1 <seconds>``, else the default.
+
+    VCS appends the tuple. Whether the list is sound is not judged here: arglist does that.
+    """
+    words = list(arguments)[::-1]
+    value = words[words.index("AEPTimeout") - 2] if "AEPTimeout" in words[2:] else ""
+    is_number = value.isascii() and value.isdigit() and len(value) <= 9
+    return (int(value) if is_number else 0) or ENTRY_POINTS[verb].limit_s
+
+
 def action_arguments(others: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
     """What ``hares -action ... -actionargs`` gave: a list, or one scalar with commas in it."""
     given = others.get("ACTION_ARGS", ())

@@ -12,7 +12,7 @@ PACKAGE = Path(__file__).parent.parent.parent / "kvmguest"
 
 # From the ground up: a module imports only from those before it.
 LAYERS = (
-    *("errors", "deadline", "states", "vcs", "log", "options", "statedir", "arglist"),
+    *("errors", "child", "deadline", "states", "vcs", "log", "options", "statedir", "arglist"),
     *("backend", "process_table", "drnet", "dr_iso", "guestxml", "saved_memory", "configsync"),
     *("dr_cdrom", "dr_online", "migration", "elsewhere", "virsh"),
     *("states_rhev", "decrypt", "rhev.settings", "rhev.transport", "rhev.wire", "rhev.replies"),
@@ -20,7 +20,7 @@ LAYERS = (
     *("rhev.migration", "rhev.payload", "rhev.backend"),
     *("lifecycle", "actions", "entry", "cli"),
 )
-ENDS_THE_PROCESS = {"entry", "cli"}
+ENDS_THE_PROCESS = {"entry", "child", "cli"}
 
 
 def modules() -> dict[str, ast.Module]:

@@ -136,3 +136,19 @@ def test_only_faulted_is_dead(tmp_path: Path, answer: str, code: int, *, died: b
 def test_without_vcs_nobody_is_dead(tmp_path: Path) -> None:
     assert not vcs.has_system_died("NodeTwo", {"VCS_HOME": str(tmp_path)}, 10)
     assert vcs.systems({"VCS_HOME": str(tmp_path)}, 10) == []
+
+
+@pytest.mark.parametrize(
+    ("words", "seconds"),
+    [
+        ("res GuestName 1 web AEPTimeout 1 17", 17),
+        ("res GuestName 1 web", 60),
+        ("res GuestName 1 web AEPTimeout 1", 60),
+        ("res GuestName 1 web AEPTimeout 1 soon", 60),
+        ("res GuestName 1 web AEPTimeout 1 0", 60),
+        ("res GuestName 1 AEPTimeout AEPTimeout 1 30", 30),
+        ("", 60),
+    ],
+)
+def test_the_time_limit_is_what_vcs_says_else_the_default(words: str, seconds: int) -> None:
+    assert vcs.time_limit("clean", words.split()) == seconds
