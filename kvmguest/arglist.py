@@ -42,7 +42,8 @@ DEFAULTS: Mapping[str, str | Mapping[str, str]] = {
 UNSET = frozenset({"", "NONE"})
 MAX_GUEST_NAME_BYTES = 255
 
-_NOT_A_COUNT = "{}: the count is {!r}, not a number; what follows it was not read"
+_NOT_A_COUNT = "{}: no number of values follows; the rest of the list was not read"
+"""It may be a Password that stands there, so it is not spelt out."""
 _CUT_SHORT = "{}: the list is cut short, {} of {} values are there"
 
 
@@ -168,7 +169,7 @@ def _walk_tuples(
         count = arguments[at + 1] if at + 1 < len(arguments) else ""
         size = _number(count)
         if size is None:
-            complaints.append(_NOT_A_COUNT.format(name, count))
+            complaints.append(_NOT_A_COUNT.format(name))
             break
         values = list(arguments[at + 2 : at + 2 + size])
         if len(values) < size:
@@ -192,7 +193,7 @@ def _walk_positions(
         if not isinstance(default, str):
             size, at = _number(arguments[at]), at + 1
         if size is None:
-            complaints.append(_NOT_A_COUNT.format(name, arguments[at - 1]))
+            complaints.append(_NOT_A_COUNT.format(name))
             break
         given[name] = list(arguments[at : at + size])
         if len(given[name]) < size:
@@ -218,7 +219,9 @@ def _fill_defaults(
             scalars[name] = default if value.strip() in UNSET else value
         else:
             if len(values) % 2:
-                complaints.append(f"{name}: the key {values[-1]!r} has no value")
+                # A Password that has lost its key must not be spelt out in a log.
+                which = "a key" if name == "RHEVMInfo" else f"the key {values[-1]!r}"
+                complaints.append(f"{name}: {which} has no value")
             pairs = {key: value.strip() for key, value in zip(values[::2], values[1::2])}
             filled = {
                 key: fallback if pairs.get(key, "") in UNSET else pairs[key]

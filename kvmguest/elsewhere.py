@@ -12,7 +12,8 @@ does not answer is no reason not to start: it may be the dead one that the guest
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from functools import partial
 
 import libvirt
@@ -28,9 +29,8 @@ from kvmguest.states import libvirt_words
 CONNECT_LIMIT_S = 10.0
 ASK_LIMIT_S = 5.0
 VCS_LIMIT_S = 5.0
-_STILL = frozenset({"shut off", "crashed", "paused", "pmsuspended"})
-_COMES = ("paused", "migrating")
-"""It may run there the next moment."""
+_ENDED = frozenset({"shut off", "crashed"})
+_STILL = _ENDED | {"paused", "pmsuspended"}
 
 
 class Elsewhere:
@@ -45,18 +45,20 @@ class Elsewhere:
         self._log = log
         self._env = env
 
-    def refuse_if_it_left(self, domain: libvirt.virDomain | None) -> None:
-        """A guest that left by live migration may run where it went.
+    def refuse_if_it_left(self, domain: libvirt.virDomain | None, noted: str | None) -> None:
+        """A guest that left by live migration, or by hand, may run where it went.
 
         Args:
             domain: None if the guest is not defined here any more.
+            noted: the system that somebody noted it went to (MigratedMarker.target).
 
         Raises:
             RunsElsewhere: it does.
         """
         words = libvirt_words(*self._call("domstate --reason", domain.state)) if domain else ()
-        if words == ("shut off", "migrated") or log_says_migrated(self._guest):
-            self._refuse_if_running()
+        has_left = words == ("shut off", "migrated") or log_says_migrated(self._guest)
+        if has_left or noted is not None:
+            self._refuse_if_active(_ENDED, noted or "")
 
     def is_saved_memory_stale(self, domain: libvirt.virDomain) -> bool:
         """Whether the guest has run elsewhere since its memory was saved here.
@@ -73,7 +75,7 @@ class Elsewhere:
                 "and the guest boots"
             )
         else:
-            self._doubt(evidence.unknown, f"its saved memory ({image}) is restored")
+            self._doubt(evidence.unknown, f"its saved memory ({image}) is restored", _ENDED)
         return bool(evidence.written)
 
     def refuse_to_go_on(self, domain: libvirt.virDomain) -> None:
@@ -92,12 +94,12 @@ class Elsewhere:
                 "written: virsh destroy it (VCS's clean does), or virsh resume it if you know who "
                 "wrote"
             )
-        self._doubt(evidence.unknown, "it goes on")
+        self._doubt(evidence.unknown, "it goes on", _STILL)  # it is paused here, too
 
-    def _doubt(self, disks: Sequence[str], what: str) -> None:
+    def _doubt(self, disks: Sequence[str], what: str, harmless: AbstractSet[str]) -> None:
         """What the disks do not tell, the other nodes may: whether it runs there at this moment."""
         if disks:
-            self._refuse_if_running()
+            self._refuse_if_active(harmless)
             self._log.warning(
                 f"{self._guest}: {what}, though it cannot be seen whether {', '.join(disks)} was "
                 "written to by another host since"
@@ -108,38 +110,34 @@ class Elsewhere:
         disks = guestxml.writable_disks(guestxml.parse(text.encode(), "virsh dumpxml"))
         return saved_memory.compare(record, disks)
 
-    def _refuse_if_running(self) -> None:
-        """Ask the other nodes, but for those that VCS knows to be dead."""
-        known = dict.fromkeys([*self._options.hosts, *vcs.systems(self._env, VCS_LIMIT_S)])
-        alive = [s for s in known if not vcs.has_system_died(s, self._env, VCS_LIMIT_S)]
-        refuse_if_running(self._guest, alive, self._options, self._call, self._log)
+    def _refuse_if_active(self, harmless: AbstractSet[str], noted: str = "") -> None:
+        """Ask the other nodes, but for those that VCS knows to be dead.
 
+        Each system is asked at its migrate_uri. This node may be among them: ``harmless`` has the
+        state that the guest is in here.
+        """
+        known = [noted, *self._options.hosts, *vcs.systems(self._env, VCS_LIMIT_S)]
+        asked = {
+            system: Pending(partial(self._state_on, system))
+            for system in dict.fromkeys(filter(None, known))
+            if not vcs.has_system_died(system, self._env, VCS_LIMIT_S)
+        }
+        for system, pending in asked.items():
+            try:
+                state, reason = pending.result(system, CONNECT_LIMIT_S + 2 * ASK_LIMIT_S)
+            except errors.GuestNotFound:
+                continue
+            except errors.BackendError as error:
+                self._log.warning(
+                    f"{self._guest}: whether it runs on {system} cannot be seen: {error}"
+                )
+                continue
+            if state not in harmless:
+                raise errors.RunsElsewhere(f"{system} says {state} ({reason})")
 
-def refuse_if_running(
-    guest: str, systems: Iterable[str], options: Options, call: Call, log: Log
-) -> None:
-    """Ask each VCS system at its migrate_uri; this node, where it stands still, may be among them.
-
-    Raises:
-        RunsElsewhere: a system's libvirt says that the guest runs there, or is about to.
-    """
-    asked = {
-        system: Pending(partial(_state_on, system, options, guest, call)) for system in systems
-    }
-    for system, pending in asked.items():
-        try:
-            state, reason = pending.result(system, CONNECT_LIMIT_S + 2 * ASK_LIMIT_S)
-        except errors.GuestNotFound:
-            continue
-        except errors.BackendError as error:
-            log.warning(f"{guest}: whether it runs on {system} cannot be seen: {error}")
-            continue
-        if state not in _STILL or (state, reason) == _COMES:
-            raise errors.RunsElsewhere(f"{system} says {state} ({reason})")
-
-
-def _state_on(system: str, options: Options, guest: str, call: Call) -> tuple[str, str]:
-    uri = plan(system, options).uri
-    connection = call(f"-c {uri} connect", lambda: libvirt.openReadOnly(uri), CONNECT_LIMIT_S)
-    domain = call(f"-c {uri} domid", lambda: connection.lookupByName(guest), ASK_LIMIT_S)
-    return libvirt_words(*call(f"-c {uri} domstate", domain.state, ASK_LIMIT_S))
+    def _state_on(self, system: str) -> tuple[str, str]:
+        uri = plan(system, self._options).uri
+        call = self._call
+        connection = call(f"-c {uri} connect", lambda: libvirt.openReadOnly(uri), CONNECT_LIMIT_S)
+        domain = call(f"-c {uri} domid", lambda: connection.lookupByName(self._guest), ASK_LIMIT_S)
+        return libvirt_words(*call(f"-c {uri} domstate", domain.state, ASK_LIMIT_S))

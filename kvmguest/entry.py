@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from collections.abc import Mapping, Sequence
@@ -13,6 +14,8 @@ from kvmguest.deadline import Deadline, call_within
 from kvmguest.errors import ConfigError, KvmGuestError, OperationFailed, Silent
 from kvmguest.log import Log
 from kvmguest.statedir import MigratedMarker, StateDir
+
+LAST_WORDS_S = 1.5
 
 
 class Call(NamedTuple):
@@ -74,7 +77,8 @@ def run(verb: str, arguments: Sequence[str], env: Mapping[str, str]) -> int:
         import traceback  # noqa: PLC0415
 
         why = f"{verb} failed by a fault of its own: {traceback.format_exc()}"
-    log.error(why)
+    with contextlib.suppress(Silent):  # syslog may be what hangs
+        call_within(LAST_WORDS_S, "logging", lambda: log.error(why))
     if verb == "action":
         _print(why)
     return failed

@@ -134,13 +134,18 @@ def with_macs_of(new: Document, old: Document) -> str:
 
 
 def writable_disks(document: Document) -> list[str]:
-    """What the guest writes to: path or name of each disk's source, "" where it has none."""
+    """What only the guest writes to: path or name of each disk's source, "" where it has none.
+
+    Disks that it shares with other guests are named only when it has no other.
+    """
     root = tree(document.text.encode(), "the document")
-    sources = [
-        disk.find("source")
+    disks = [
+        disk
         for disk in root.findall("devices/disk")
         if disk.get("device", "disk") in {"disk", "lun"} and disk.find("readonly") is None
     ]
+    own = [disk for disk in disks if disk.find("shareable") is None]
+    sources = [disk.find("source") for disk in own or disks]
     # A file, a block device, or a network volume: each kind has its attribute.
     names = ("file", "dev", "name")
     return [

@@ -19,7 +19,7 @@ SAVE_LIMIT_S = 15.0
 DARK_WAIT_S = 30.0
 """How long online waits for a libvirtd or RHEV-M that is away."""
 _UNSURE = frozenset({Condition.DARK, Condition.LEFTOVER})
-_HAS_NO_CURRENT_CONFIGURATION = _UNSURE | {Condition.ABSENT, Condition.MIGRATED}
+_HAS_NO_CURRENT_CONFIGURATION = _UNSURE | {Condition.MIGRATED}
 _PASSING = frozenset({Condition.STOPPING, Condition.LOCKED})
 """What online waits for: it ends by itself, and nothing can be started before."""
 
@@ -105,12 +105,10 @@ def _shut_down(run: Run) -> None:
         _destroy(run)
         return
     wait_s = run.deadline.slice(run.config.delay_after_offline_s)
-    start = run.deadline.clock()
-    for until_s in (wait_s / 2, wait_s):
+    for _ in range(2):
         if complaint := _ask_to_shut_down(run):
             run.log.warning(f"{run.config.guest}: {complaint}")
-        down = run.deadline.poll(lambda: _if_gone(run), start + until_s - run.deadline.clock())
-        if down:
+        if down := run.deadline.poll(lambda: _if_gone(run), wait_s / 2):
             run.log.info(f"shut down; {down.sentence}")
             return
     after = run.backend.look()

@@ -33,14 +33,29 @@ def find_qemu(guest: str, proc: str = "/proc") -> Qemu | None:
     for entry in os.listdir(proc):
         if not entry.isdigit():
             continue
-        try:
-            with open(os.path.join(proc, entry, "cmdline"), "rb") as file:
-                words = file.read().split(b"\0")
-        except OSError:
-            continue  # it ended while we looked
+        words = _command_line(os.path.join(proc, entry))
         if _is_qemu_of(words, os.fsencode(guest)):
             return Qemu(int(entry), b"-incoming" in words)
     return None
+
+
+def _command_line(process: str) -> list[bytes]:
+    """The words of it; that of another thread where the first one ended before the others.
+
+    A QEMU that was killed while its disk hangs is such a process: threads that wait in the kernel
+    for their writes live on, and the writes may come.
+    """
+    threads = os.path.join(process, "task")
+    try:
+        with open(os.path.join(process, "cmdline"), "rb") as file:
+            text = file.read()
+        if not text:
+            for thread in os.listdir(threads):
+                with open(os.path.join(threads, thread, "cmdline"), "rb") as file:
+                    text = text or file.read()
+    except OSError:
+        return [b""]  # it ended while we looked
+    return text.split(b"\0")
 
 
 def _is_qemu_of(words: list[bytes], guest: bytes) -> bool:

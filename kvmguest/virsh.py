@@ -86,6 +86,7 @@ class Virsh:
         self._marker = MigratedMarker(memory, config.resource, config.guest)
         self._open = libvirt.openReadOnly if is_read_only else libvirt.open
         self._connection: libvirt.virConnect | None = None
+        self._last_document = ""
         # Without a handler of our own the library prints every error to stderr.
         libvirt.registerErrorHandler(lambda _context, _error: None, None)
 
@@ -99,8 +100,8 @@ class Virsh:
         A saved memory that is older than the disks is given up (virsh start --force-boot).
 
         With ResyncVMCfg a bad document does not keep the guest down: what is defined starts. A good
-        one that then does not start is taken back, so that it costs nobody the old definition, but
-        the old one is not started: its disks may be yesterday's.
+        one that libvirt then fails to start is taken back, so that it costs nobody the old
+        definition, but the old one is not started: its disks may be yesterday's.
         """
         from kvmguest.dr_iso import network_iso  # noqa: PLC0415 - only a start needs it
 
@@ -110,11 +111,11 @@ class Virsh:
         try:
             domain = self._domain()
         except errors.GuestNotFound:
-            elsewhere.refuse_if_it_left(None)
+            elsewhere.refuse_if_it_left(None, self._marker.target())
             self._config_sync().define()
             domain = self._domain()
         else:
-            elsewhere.refuse_if_it_left(domain)
+            elsewhere.refuse_if_it_left(domain, self._marker.target())
             take_back = self._resync(domain) if self._config.resync_vm_cfg else None
         start = domain.create
         has_memory = self._call("dominfo", domain.hasManagedSaveImage) == 1
@@ -151,11 +152,23 @@ class Virsh:
 
     def shutdown(self) -> None:
         """Virsh shutdown."""
-        self._call("shutdown", self._domain().shutdown, REQUEST_LIMIT_S)
+        domain = self._domain()
+        self._remember_transient(domain)
+        self._call("shutdown", domain.shutdown, REQUEST_LIMIT_S)
 
     def destroy(self) -> None:
         """Virsh destroy; 10.3 s for a QEMU that does not react (measured)."""
-        self._call("destroy", self._domain().destroy)
+        domain = self._domain()
+        self._remember_transient(domain)
+        self._call("destroy", domain.destroy)
+
+    def _remember_transient(self, domain: libvirt.virDomain) -> None:
+        """A guest that libvirt runs but does not define is forgotten when it ends."""
+        try:
+            if self._config.sync_dir and not self._call("dominfo", domain.isPersistent):
+                self._last_document = self.dump()
+        except errors.BackendError as error:
+            self._log.debug(1, f"{self._guest}: its configuration is not kept: {error}")
 
     def migrate(self, target: str) -> bool:
         """Virsh migrate --live --p2p --persistent; the module says how and with what proof."""
@@ -168,7 +181,10 @@ class Virsh:
 
     def save_configuration(self) -> str:
         """Virsh dumpxml --inactive --security-info, to a file in SyncDir."""
-        return self._config_sync().save()
+        try:
+            return self._config_sync().save()
+        except errors.GuestNotFound:
+            return ""  # it was not defined before either: this node knows nothing of it
 
     def redefine(self) -> str:
         """Virsh define of this node's copy, if the guest is off; a managed save counts as on."""
@@ -183,9 +199,14 @@ class Virsh:
         return "redefined" if sync.redefine() else ""
 
     def dump(self) -> str:
-        """Virsh dumpxml --inactive --security-info."""
+        """Virsh dumpxml --inactive --security-info; of a transient guest that ended, the last."""
         flags = libvirt.VIR_DOMAIN_XML_INACTIVE | libvirt.VIR_DOMAIN_XML_SECURE
-        domain = self._domain()
+        try:
+            domain = self._domain()
+        except errors.GuestNotFound:
+            if self._last_document:
+                return self._last_document
+            raise
         return self._call("dumpxml --inactive --security-info", lambda: domain.XMLDesc(flags))
 
     def define(self, text: str) -> None:

@@ -12,9 +12,9 @@ FAILED = {"monitor": 99, "clean": 1, "online": 0, "offline": 0, "open": 0, "migr
 WEB = ["GuestName", "1", GUEST]
 
 BAD: dict[str, tuple[list[str | bytes], list[str]]] = {
-    "count is no number": (["GuestName", "x", "web"], ["GuestName: the count is 'x'"]),
+    "count is no number": (["GuestName", "x", "web"], ["GuestName: no number of values follows"]),
     "list cut short": ([*WEB, "CEInfo", "6", "Enabled", "0"], ["CEInfo: the list is cut short"]),
-    "name cut off": (["GuestName"], ["GuestName: the count is ''"]),
+    "name cut off": (["GuestName"], ["GuestName: no number of values follows"]),
     "delay is no number": ([*WEB, "DelayAfterGuestOffline", "1", "3s"], ["'3s'"]),
     "empty name": (["GuestName", "1", ""], ["GuestName is empty"]),
     "no name": (["AEPTimeout", "1", "60"], ["GuestName is empty"]),
@@ -38,7 +38,7 @@ BAD: dict[str, tuple[list[str | bytes], list[str]]] = {
         [
             *("GuestName 'a/b'", "DelayAfterGuestOnline", "DelayAfterGuestOffline", "SyncDir"),
             *("ResyncVMCfg", "CEInfo.Enabled", "CESystem", "RHEVMInfo.Enabled", "AEPTimeout"),
-            "GuestConfigFilePath: the count is 'two'",
+            "GuestConfigFilePath: no number of values follows",
         ],
     ),
 }

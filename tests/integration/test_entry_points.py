@@ -209,6 +209,23 @@ def test_a_transient_guest(agent: Agent, host: Host, lab: Lab) -> None:
     assert agent.monitor("web") == 100
 
 
+@pytest.mark.parametrize("verb", ["clean", "offline"])
+def test_the_configuration_of_a_transient_guest_outlives_it(
+    agent: Agent, host: Host, lab: Lab, verb: str
+) -> None:
+    """Nobody else has it, after virsh migrate --undefinesource without --persistent."""
+    (lab.shared / "transient.xml").write_text(bare("web"))
+    host.virsh("create", str(lab.shared / "transient.xml"))
+    more = {"SyncDir": str(lab.shared), "DelayAfterGuestOffline": "2"}
+    assert agent.run(verb, "web", **more).code == 0
+    if verb == "offline":  # a guest without an operating system is deaf
+        assert agent.run("clean", "web", **more).code == 0
+    assert agent.monitor("web") == 100
+    assert agent.run("online", "web", **more).code == 5
+    assert agent.monitor("web") == 110
+    (lab.shared / "web.xml").unlink()
+
+
 NAMES = ["p.1", "we*", "web 1", "a,b", "wéb", "-web", "web'\"&<x>"]
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.doubles.pair import GUEST, UUID, Pair
+from tests.doubles.pair import BIN, GUEST, UUID, Pair
 from tests.doubles.vcs_home import VcsHome
 from tests.lab.guest import READY, bare, wait_for_console
 
@@ -79,6 +79,18 @@ def test_online_does_not_start_what_runs_where_it_migrated_to(
     assert "start refused, it runs elsewhere" in done.log
     assert "sys2 says running (migrated)" in done.log
     assert pair.codes() == (left, 110)
+
+
+def test_online_asks_where_an_administrator_noted_it_to_be(pair: Pair) -> None:
+    """Nothing else tells: it was stopped and undefined here, and started there, by hand."""
+    document = pair.lab.shared / "web.xml"
+    document.write_text(pair.document(), encoding="utf-8")
+    pair.start(pair.kvm2)
+    action = [str(BIN / "actions/guestmigrated"), "res", "GuestName", "1", GUEST]
+    assert pair.kvm1.run([*action, "ACTION_ARGS", "1", "sys2"]).returncode == 0
+    done = pair.run(pair.kvm1, "online", "GuestConfigFilePath", "1", str(document))
+    assert "sys2 says running (booted)" in done.log
+    assert pair.codes() == (200, 110)
 
 
 @pytest.mark.parametrize("does_vcs_know", [False, True])

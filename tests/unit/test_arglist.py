@@ -136,10 +136,10 @@ def test_guest_names_that_are_refused(name: str) -> None:
 @pytest.mark.parametrize(
     ("words", "complaint"),
     [
-        (["GuestName", "one", "web"], "GuestName: the count is 'one', not a number"),
-        (["GuestName", "-1", "web"], "GuestName: the count is '-1', not a number"),
-        (["GuestName", "\u0661", "web"], "not a number"),  # an Arabic digit: int() would take it
-        (["GuestName", "1", "web", "SyncDir"], "SyncDir: the count is '', not a number"),
+        (["GuestName", "one", "web"], "GuestName: no number of values follows"),
+        (["GuestName", "-1", "web"], "GuestName: no number of values"),
+        (["GuestName", "\u0661", "web"], "no number of"),  # an Arabic digit: int() would take it
+        (["GuestName", "1", "web", "SyncDir"], "SyncDir: no number of values"),
         (["GuestName", "1", "web", "SyncDir", "1"], "SyncDir: the list is cut short, 0 of 1"),
         (["GuestName", "1", "web", "CEInfo", "6", "Enabled"], "CEInfo: the list is cut short"),
         (["GuestName", "1", "web", "CEInfo", "3", "Enabled", "0", "CESystem"], "has no value"),
@@ -207,3 +207,18 @@ def test_no_argument_list_breaks_the_parser(words: list[str]) -> None:
     assert usable or config.complaints
     assert config.delay_after_online_s >= 0
     assert config.delay_after_offline_s >= 0
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "RHEVMInfo 5 Enabled 1 User u@internal HTIvKTsecret",
+        "RHEVMInfo HTIvKTsecret",
+        "RHEVMInfo 4 Enabled 1 User u@internal Password HTIvKTsecret",
+        "RHEVMInfo 99 Enabled 1 Password HTIvKTsecret",
+    ],
+)
+def test_a_list_that_is_broken_at_the_password_does_not_spell_it_out(words: str) -> None:
+    config = arglist.parse("res", ["GuestName", "1", "web", *words.split()])
+    assert config.complaints
+    assert "HTIvKTsecret" not in " ".join(config.complaints)

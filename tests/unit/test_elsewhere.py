@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Callable, TypeVar
 
@@ -40,15 +40,33 @@ def call(command: str, function: Callable[[], T], limit_s: float = 0) -> T:
         raise (errors.GuestNotFound if is_absent else errors.Unreachable)(str(error)) from error
 
 
-def ask(guest: str, systems: list[str], uri: str = "test:///default") -> list[str]:
+def make(
+    guest: str, systems: Sequence[str], uri: str = "test:///default"
+) -> tuple[elsewhere.Elsewhere, list[str]]:
+    """What is to be tested, and the warnings it will log."""
     log = Warnings()
-    elsewhere.refuse_if_running(guest, systems, Options(libvirt_migrate_uri=uri), call, log)
-    return log.texts
+    options = Options(libvirt_migrate_uri=uri, hosts={name: name for name in systems})
+    made = elsewhere.Elsewhere(guest, options, call, log, {"VCS_HOME": "/nonexistent"})
+    return made, log.texts
+
+
+def ask(guest: str, systems: Sequence[str], uri: str = "test:///default") -> list[str]:
+    """Warnings of the question that is asked before a guest starts that is noted to have left."""
+    made, warnings = make(guest, systems, uri)
+    made.refuse_if_it_left(None, "")
+    return warnings
 
 
 def test_a_guest_that_runs_on_another_node_is_not_started() -> None:
     with pytest.raises(errors.RunsElsewhere, match=r"sys2 says running"):
         ask(RUNNING, ["sys2"])
+
+
+def test_the_system_that_it_is_noted_to_have_gone_to_is_asked() -> None:
+    made, _ = make(RUNNING, [])
+    made.refuse_if_it_left(None, None)
+    with pytest.raises(errors.RunsElsewhere, match=r"sys3 says running"):
+        made.refuse_if_it_left(None, "sys3")
 
 
 def test_a_guest_that_runs_nowhere_is() -> None:
@@ -117,12 +135,6 @@ def kept() -> Iterator[libvirt.virDomain]:
     made.undefine()
 
 
-def doubts(uri: str) -> tuple[elsewhere.Elsewhere, Warnings]:
-    log = Warnings()
-    options = Options(libvirt_migrate_uri=uri, hosts={"sys2": "sys2"})
-    return elsewhere.Elsewhere("kept", options, call, log, {"VCS_HOME": "/nonexistent"}), log
-
-
 @pytest.mark.parametrize("kind", ["paused", "saved"])
 def test_where_the_disk_does_not_tell_the_other_nodes_may(
     kept: libvirt.virDomain, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
@@ -133,16 +145,32 @@ def test_where_the_disk_does_not_tell_the_other_nodes_may(
     monkeypatch.setattr(saved_memory, "IMAGE", str(record))
 
     def look(uri: str) -> list[str]:
-        found, log = doubts(uri)
+        made, warnings = make("kept", ["sys2"], uri)
         if kind == "paused":
-            found.refuse_to_go_on(kept)
+            made.refuse_to_go_on(kept)
         else:
-            assert not found.is_saved_memory_stale(kept)
-        return log.texts
+            assert not made.is_saved_memory_stale(kept)
+        return warnings
 
-    (warning,) = look("test:///default")  # the same guest, as paused as it is here
+    nowhere = tmp_path / "empty-node"
+    nowhere.write_text("<node/>")
+    (warning,) = look(f"test://{nowhere}")
     assert "cannot be seen whether /dev/null was written to by another host since" in warning
+    if kind == "paused":
+        assert look("test:///default") == [warning]  # this node itself is among those asked
+    else:
+        with pytest.raises(errors.RunsElsewhere, match="sys2 says paused"):
+            look("test:///default")
     other = tmp_path / "other-node"
     other.write_text(f"<node>{DOCUMENT}</node>")
     with pytest.raises(errors.RunsElsewhere, match="sys2 says running"):
         look(f"test://{other}")
+
+
+def test_a_guest_that_is_paused_where_it_went_is_not_started_here(
+    kept: libvirt.virDomain,
+) -> None:
+    """It has writes to do yet when its disk comes back."""
+    assert kept.isActive()
+    with pytest.raises(errors.RunsElsewhere, match="sys2 says paused"):
+        ask("kept", ["sys2"])

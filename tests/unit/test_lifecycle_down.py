@@ -111,6 +111,12 @@ def test_offline_waits_for_a_libvirt_that_is_away_where_no_process_is_left_too()
     assert lifecycle.clean(here.run)
 
 
+def test_the_guest_has_all_of_its_delay_though_it_takes_long_to_be_asked() -> None:
+    here = case("paused (user)", offline_s=30, down_s=25, cost_s=2)
+    lifecycle.offline(here.run)
+    assert "shut down" in here.guest.done
+
+
 # clean
 
 

@@ -55,6 +55,19 @@ def test_not_another_guests_process(proc: Path, running: str) -> None:
     assert pid_of("web", proc) is None
 
 
+def test_a_process_whose_first_thread_ended_lives_on(proc: Path) -> None:
+    """It was killed while its disk hangs: another thread still waits for its writes."""
+    add(proc, 12)
+    for thread in (12, 13):
+        (proc / "12/task" / str(thread)).mkdir(parents=True)
+    line = b"\0".join([QEMU.encode(), b"-name", b"guest=web,debug-threads=on", b""])
+    (proc / "12/task/12/cmdline").write_bytes(b"")
+    (proc / "12/task/13/cmdline").write_bytes(line)
+    assert pid_of("web", proc) == 12
+    (proc / "12/task/13/cmdline").write_bytes(b"")
+    assert pid_of("web", proc) is None
+
+
 @pytest.mark.parametrize("pattern", ["p.1", "pt*", "^pt1$", "pt[0-9]", ".*", ""])
 def test_a_name_is_no_pattern(proc: Path, pattern: str) -> None:
     """Measured with VirtualDomain: p.1 is configured, pt1 runs, and it says "running"."""

@@ -58,3 +58,13 @@ def test_only_disks_that_are_written_to_count() -> None:
         "test",
     )
     assert guestxml.writable_disks(document) == ["/d/a", "/dev/b", "pool/c", ""]
+
+
+@pytest.mark.parametrize(("own", "named"), [("", ["/d/quorum"]), ("/d/own", ["/d/own"])])
+def test_a_disk_that_other_guests_write_to_says_nothing_of_this_one(
+    own: str, named: list[str]
+) -> None:
+    disk = "<disk type='file'><source file='{}'/>{}</disk>"
+    disks = disk.format("/d/quorum", "<shareable/>") + (disk.format(own, "") if own else "")
+    text = f"<domain><name>g</name><devices>{disks}</devices></domain>"
+    assert guestxml.writable_disks(guestxml.parse(text.encode(), "test")) == named
