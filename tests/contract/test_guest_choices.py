@@ -105,6 +105,13 @@ def test_networkmanager_keeps_the_format_that_is_in_use(
     assert chosen(root, source) == manager
 
 
+def test_a_directory_is_no_sign_of_red_hats_files(root: Path, source: Path) -> None:
+    guests.enable(root, "NetworkManager.service")
+    put(root, "usr/lib64/NetworkManager/libnm-settings-plugin-ifcfg-rh.so")
+    put(root, "etc/sysconfig/network-scripts/ifcfg-backup/ifcfg-ens2", "DEVICE=ens2\n")
+    assert chosen(root, source) == "networkmanager"
+
+
 # --- name servers ---------------------------------------------------------------------------------
 
 

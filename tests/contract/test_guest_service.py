@@ -100,6 +100,28 @@ def test_the_same_cd_again_changes_nothing(manager: str, family: str, tmp_path: 
     assert guests.snapshot(root) == first
 
 
+DIRECTORIES = {
+    "networkmanager": ("etc/NetworkManager/system-connections/backup",),
+    "networkd": ("etc/systemd/network/old.network",),
+    "network_scripts": (
+        "etc/sysconfig/network-scripts/ifcfg-old",
+        "etc/sysconfig/network-scripts/ifcfg-ens2:old",
+    ),
+    "ifupdown": ("etc/network/interfaces.d/old.cfg",),
+    "wicked": ("etc/sysconfig/network/ifcfg-old",),
+}
+
+
+@pytest.mark.parametrize("manager", guests.SCENES)
+def test_a_directory_beside_the_profiles_is_no_profile(manager: str, tmp_path: Path) -> None:
+    root = guests.build(tmp_path / "root", guests.SCENES[manager])
+    for name in DIRECTORIES[manager]:
+        (root / name).mkdir(parents=True)
+    applied(root, cd(tmp_path / "cd", guests.V4))
+    assert guests.as_text(root) == (GOLDEN / f"{manager}-v4.txt").read_text()
+    assert all((root / name).is_dir() for name in DIRECTORIES[manager])
+
+
 @pytest.mark.parametrize("damage", ["{torn", "[]", "{}", '{"manager": 1}', ""])
 @pytest.mark.parametrize("manager", ["networkd", "ifupdown"])
 def test_lost_state_leads_to_the_same_files(manager: str, damage: str, tmp_path: Path) -> None:
