@@ -201,6 +201,95 @@ def test_wireless_and_oddly_named_cards_are_no_choice(tmp_path: Path) -> None:
     assert "the cards here: none" in refused(root, cd(tmp_path / "cd", NO_DEVICE))
 
 
+# --- a port of a bond, a bridge or a team ---------------------------------------------------------
+
+KEYFILE = "[connection]\nid=x\ninterface-name=ens2\n"
+PORTS = {
+    "etc/sysconfig/network-scripts/ifcfg-ens2": ("MASTER=bond0", 'BRIDGE="br0"', "OVS_BRIDGE=b"),
+    "etc/sysconfig/network-scripts/ifcfg-port1": (
+        "DEVICE=ens2\nTEAM_MASTER='team0'",
+        f"HWADDR={guests.MAC.upper()}\nMASTER_UUID=0b1c6c8e",
+    ),
+    "etc/NetworkManager/system-connections/x.nmconnection": (
+        KEYFILE + "master=bond0",
+        KEYFILE + "controller=0b1c6c8e",
+    ),
+    "run/NetworkManager/system-connections/netplan-x.nmconnection": (KEYFILE + "master=br0",),
+    "etc/systemd/network/10-x.network": (
+        "[Match]\nName=ens2\n[Network]\nBond=bond0",
+        "[Match]\nName=en*\n[Network]\nBridge = br0",
+        "[Match]\nType=ether\n[Network]\nBridge=br0",
+    ),
+    "run/systemd/network/10-netplan-ens2.network": ("[Match]\nName=ens2\n[Network]\nBond=bond0",),
+    "etc/network/interfaces": (
+        "iface ens2 inet manual\n    mtu 9000\n    bond-master bond0",
+        "iface ens2 inet6 manual\nauto bond0\niface ens2 inet manual\n\tbond_master bond0",
+        "iface bond0 inet dhcp\n    bond-slaves ens3 \\\n        ens2",
+        "iface bond0 inet dhcp\n    slaves ens2 ens3",
+        "iface br0 inet dhcp\n    bridge_ports ens2",
+        "iface br0 inet dhcp\n    bridge-ports all",
+    ),
+    "etc/sysconfig/network/ifcfg-x0": (
+        "BONDING_SLAVE_0='ens2'",
+        "BONDING_SLAVE1=ens2",
+        "BRIDGE_PORTS='ens3 ens2'",
+        'TEAM_PORT_DEVICE_1="ens2"',
+        "OVS_BRIDGE_PORT_DEVICE_1='ens2'",
+    ),
+}
+
+
+@pytest.mark.parametrize(("name", "text"), [(n, text) for n in PORTS for text in PORTS[n]])
+def test_a_port_of_a_bond_is_left_in_it(name: str, text: str, root: Path, source: Path) -> None:
+    guests.enable(root, "NetworkManager.service", "networking.service")
+    put(root, name, text + "\n")
+    said = refused(root, source)
+    assert f"ens2 is a port of a bond, a bridge or a team (/{name}: " in said
+    assert text.rsplit(maxsplit=1)[-1].strip("'") in said
+    assert "name another card as Device" in said
+
+
+def test_a_card_that_is_a_port_already_is_left_in_it(root: Path, source: Path) -> None:
+    guests.enable(root, "systemd-networkd.service")
+    (root / "sys/devices/pci0000:00/0000:00:02.0/virtio0/net/ens2/master").symlink_to("../bond0")
+    assert "a bridge or a team (/sys/class/net/ens2/master)" in refused(root, source)
+
+
+NETPLANS = "run/NetworkManager/system-connections/netplan-ens2.nmconnection"
+OTHERS = {
+    "etc/sysconfig/network-scripts/ifcfg-ens2": "DEVICE=ens2\n#MASTER=bond0\nMASTER=\nBRIDGE=''\n",
+    "etc/sysconfig/network-scripts/ifcfg-ens3": "DEVICE=ens3\nMASTER=bond0\n",
+    "etc/sysconfig/network/ifcfg-br0": "BRIDGE='yes'\nBRIDGE_PORTS='ens20 xens2'\n",
+    "etc/network/interfaces": (
+        "iface ens2 inet dhcp\niface ens3 inet manual\n    bond-master bond0\n"
+        "iface bond0 inet dhcp\n    bond-slaves none\n    # bridge_ports ens2\n"
+        "    bridge_ports ens20 ens2.7\n"
+    ),
+    "etc/NetworkManager/system-connections/x.nmconnection": (
+        "[connection]\ninterface-name=ens3\nmaster=bond0\n"
+    ),
+    NETPLANS: "[connection]\ninterface-name=ens2\n",
+    "etc/systemd/network/10-x.network": "[Match]\nName=ens2\n[Network]\nDHCP=yes\n",
+    # networkd takes the first that fits, so this one is not for our card:
+    "etc/systemd/network/20-all.network": "[Match]\nName=en*\n[Network]\nBond=bond0\n",
+}
+
+
+@pytest.mark.parametrize("unit", ["networking", "NetworkManager", "systemd-networkd", "wicked"])
+def test_a_card_beside_a_bond_is_no_port(unit: str, root: Path, source: Path) -> None:
+    guests.enable(root, unit + ".service")
+    for name, text in OTHERS.items():
+        put(root, name, text)
+    assert " on ens2 through " in applied(root, source)
+    assert (root / NETPLANS).exists()  # the next boot would make it anew
+
+
+def test_another_card_is_taken_where_device_names_it(root: Path, tmp_path: Path) -> None:
+    guests.enable(root, "networking.service")
+    put(root, "etc/network/interfaces", "iface bond0 inet dhcp\n    bond-slaves ens2\n")
+    assert " on ens3 through " in applied(root, cd(tmp_path / "cd", NO_DEVICE + "Device=ens3\n"))
+
+
 # --- installing -----------------------------------------------------------------------------------
 
 
