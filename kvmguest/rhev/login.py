@@ -43,6 +43,10 @@ class LoginRefused(errors.Refused):
     """User or password are wrong, or the account is locked or expired."""
 
 
+class LoginUnanswered(errors.Silent):
+    """The password was sent, and no answer came in time: it may have been refused."""
+
+
 class Place(NamedTuple):
     """Where the session comes from; everything an entry point knows that a login needs."""
 
@@ -74,6 +78,7 @@ def log_in(place: Place, transport: Transport, deadline: Deadline, log: Log) -> 
 
     Raises:
         LoginRefused: the credentials were judged, and are wrong.
+        LoginUnanswered: they were sent, but what became of that is not known.
         BackendError: anything else.
     """
     user, forced = place.info.user, place.site.rhev_api_version
@@ -150,16 +155,12 @@ def _token(transport: Transport, user: str, password: str) -> Credential | None:
             "password": password.encode(errors="surrogateescape"),
         }
     )
-    reply = transport.request(
-        "POST",
-        TOKEN_PATH,
-        {
-            "Accept": "application/json",  # this and nothing else is accepted
-            "Content-Type": "application/x-www-form-urlencoded",
-            "User-Agent": "KVMGuest",
-        },
-        form.encode("ascii"),
-    )
+    accept = {
+        "Accept": "application/json",  # this and nothing else is accepted
+        "Content-Type": "application/x-www-form-urlencoded",
+        "User-Agent": "KVMGuest",
+    }
+    reply = _send_password(transport, "POST", TOKEN_PATH, accept, form.encode("ascii"))
     if "json" not in reply.content_type:
         if reply.status in {401, 403, 404, 405}:
             return None
@@ -175,6 +176,19 @@ def _token(transport: Transport, user: str, password: str) -> Credential | None:
     if code in _NO_PASSWORD_GRANT:
         return None
     raise _sso_error(transport.name, user, code, text)
+
+
+def _send_password(
+    transport: Transport,
+    method: str,
+    path: str,
+    headers: Mapping[str, str],
+    body: bytes | None = None,
+) -> Reply:
+    try:
+        return transport.request(method, path, headers, body)
+    except errors.Silent as error:
+        raise LoginUnanswered(str(error)) from None
 
 
 def _sso_error(name: str, user: str, code: str, text: str) -> errors.BackendError:
@@ -206,12 +220,21 @@ def _enter(
     """Find the base that answers, what generation it speaks, and the session it opens."""
     proof = proof._replace(api=proof.api._replace(version=version))
     for base in bases:
-        prefer = {"Prefer": "persistent-auth"} if proof.kind == BASIC else {}
-        reply = transport.request("GET", base, {**headers(proof), **prefer})
+        if proof.kind == BASIC:
+            prefer = {**headers(proof), "Prefer": "persistent-auth"}
+            reply = _send_password(transport, "GET", base, prefer)
+        else:
+            reply = transport.request("GET", base, headers(proof))
         if reply.status == 404:
             continue
-        if reply.status == 401:
+        if reply.status == 401 and proof.kind == BASIC:
             raise LoginRefused(f"{transport.name} refuses user {user} (401): {_CORRECT}")
+        if reply.status == 401:
+            # The password was judged before, and is right.
+            raise errors.Refused(
+                f"{transport.name} does not accept the token that it has just given {user} (401); "
+                f"RHEV-M is still starting, or see its engine.log and its clock"
+            )
         api = wire.read_api(check(reply, transport.name, proof.api, user))
         entered = proof._replace(base=base, api=api)
         if proof.kind == BASIC and _is_plain(reply.cookie):

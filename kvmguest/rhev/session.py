@@ -3,13 +3,12 @@
 RHEV-M counts each login as a full one (directory look-ups, audit log rows), so the token (API
 version 4) or the session cookie (version 3, or 4 where its token service is not there) is kept in
 the private state directory. A 401 means that it ended: log in once more, repeat the request once.
-A lock lets one process log in for all, and a refused password is not tried again for a while:
-the engine locks accounts after a few failures. The password itself is never kept.
+A lock lets one process log in for all; how often a refused password is sent is up to ``refusals``.
+The password itself is never kept.
 """
 
 from __future__ import annotations
 
-import time
 from urllib.parse import quote
 from zlib import crc32
 
@@ -19,14 +18,12 @@ from kvmguest import errors
 from kvmguest.deadline import Deadline
 from kvmguest.log import Log
 from kvmguest.rhev import login, wire
-from kvmguest.rhev.login import Credential, LoginRefused, Place
+from kvmguest.rhev.login import Credential, Place
+from kvmguest.rhev.refusals import Refusals
 from kvmguest.rhev.replies import check, is_engine
 from kvmguest.rhev.settings import address
 from kvmguest.rhev.transport import Reply, Transport, tls_context
 
-REFUSED_PREFIX = "rhev.refused."
-BACK_OFF_S = (300.0, 900.0, 3600.0)
-"""Pauses after the first, second and each later refusal; aaa-jdbc locks after five in a row."""
 LOGIN_LIMIT_S = 40.0
 
 
@@ -42,6 +39,7 @@ class Session:
         self._transport = Transport(address(place.info.url), context, deadline, log)
         self._key = f"{place.info.url} {place.info.user} {site.rhev_api_version}"
         self._mark = f"{crc32(self._key.encode()):08x}"
+        self._refusals = Refusals(place, self._key, self._transport.name, log)
         self._credential: Credential | None = self._load()
 
     @property
@@ -117,13 +115,8 @@ class Session:
             if kept and kept != stale:
                 self._credential = kept
                 return kept
-            refusals = self._heed_refusals()
-            try:
+            with self._refusals.attempt():
                 fresh = login.log_in(self._place, self._transport, self._deadline, self._log)
-            except LoginRefused:
-                self._note_refusal(refusals + 1)
-                raise
-            memory.forget(REFUSED_PREFIX + self._mark)
             self._keep(fresh)
         self._credential = fresh
         return fresh
@@ -144,36 +137,6 @@ class Session:
         text = self._place.memory.read(f"rhev.session.{self._mark}") or ""
         key, _newline, rest = text.partition("\n")
         return login.from_text(rest) if key == self._key else None
-
-    # A wrong password is not repeated quickly
-
-    def _refusal_key(self) -> str:
-        return f"{self._key} {crc32(self._place.info.password.encode(errors='replace')):08x}"
-
-    def _heed_refusals(self) -> int:
-        """How often this password was refused in a row.
-
-        Raises:
-            Refused: the last time is too short ago to try again.
-        """
-        text = self._place.memory.read(REFUSED_PREFIX + self._mark) or ""
-        key, _newline, rest = text.partition("\n")
-        count, _blank, moment = rest.partition(" ")
-        if key != self._refusal_key() or not count.isdigit() or not moment.isdigit():
-            return 0
-        past_s = time.monotonic() - int(moment)  # below 0 after a reboot
-        pause_s = BACK_OFF_S[min(int(count), len(BACK_OFF_S)) - 1]
-        if 0 <= past_s < pause_s:
-            raise errors.Refused(
-                f"{self._transport.name} refused user {self._place.info.user}; not tried again for "
-                f"{pause_s - past_s:.0f} s, lest the account be locked: correct RHEVMInfo's User "
-                f"and Password, or unlock the account and run attr_changed"
-            )
-        return int(count)
-
-    def _note_refusal(self, count: int) -> None:
-        text = f"{self._refusal_key()}\n{count} {int(time.monotonic())}"
-        self._place.memory.write(REFUSED_PREFIX + self._mark, text)
 
 
 def _is_over(reply: Reply) -> bool:

@@ -121,7 +121,7 @@ class Transport:
         Raises:
             Untrusted: the certificate is not right.
             Unreachable: no connection, or it broke.
-            Silent: no answer, or not a whole one, in time.
+            Silent: no answer, or not a whole one, in time; what was asked may be done all the same.
             OperationFailed: the answer is too large.
         """
         what = f"{method} https://{self.name}{path}"
@@ -157,7 +157,7 @@ class Transport:
             host, port, timeout=self._slice(CONNECT_LIMIT_S), context=self._context
         )
         try:
-            connection.connect()
+            self._connect(connection)
             connection.sock.settimeout(self._slice(READ_LIMIT_S))
             connection.request(method, path, body, {**headers, "Connection": "close"})
             response = connection.getresponse()
@@ -174,6 +174,16 @@ class Transport:
             return Reply(response.status, content_type, content, _session_id(cookies))
         finally:
             connection.close()
+
+    def _connect(self, connection: http.client.HTTPSConnection) -> None:
+        """TCP and TLS. Where these take too long nothing was asked, so it is not Silent."""
+        try:
+            connection.connect()
+        except TimeoutError as error:
+            raise Unreachable(
+                f"{self.name} does not answer ({type(error).__name__}: {error}); see the network, "
+                f"a firewall, and the load of RHEV-M"
+            ) from None
 
     def _slice(self, seconds: float) -> float:
         """A socket's limit, never 0: that would mean not to wait at all."""

@@ -16,7 +16,8 @@ LAYERS = (
     *("backend", "process_table", "drnet", "dr_iso", "guestxml", "saved_memory", "configsync"),
     *("dr_cdrom", "dr_online", "migration", "elsewhere", "virsh"),
     *("states_rhev", "decrypt", "rhev.settings", "rhev.transport", "rhev.wire", "rhev.replies"),
-    *("rhev.login", "rhev.session", "rhev.identity", "rhev.inventory", "rhev.rescue"),
+    *("rhev.login", "rhev.refusals", "rhev.session"),
+    *("rhev.identity", "rhev.inventory", "rhev.rescue"),
     *("rhev.migration", "rhev.payload", "rhev.backend"),
     *("lifecycle", "actions", "entry", "cli"),
 )
