@@ -11,7 +11,11 @@ from kvmguest.deadline import call_within
 from kvmguest.errors import Silent
 
 NAME_SERVICE_LIMIT_S = 3.0
-MIN_UUID_CHARACTERS = 32
+UUID_DIGITS = 32
+_PLACEHOLDERS = frozenset(
+    {"03000200040005000006000700080009", "00020003000400050006000700080009", "fe" * 16}
+)
+"""What boards have whose vendor forgot to set a UUID, besides one digit 32 times."""
 _VDSM_ID = "etc/vdsm/vdsm.id"
 _UUID_FILES = (
     "sys/class/dmi/id/product_uuid",  # x86, what dmidecode -s system-uuid prints
@@ -20,8 +24,10 @@ _UUID_FILES = (
 
 
 class Identity(NamedTuple):
-    """``vdsm_ids``: vdsm.id and the hardware UUID, in lower case, as far as they are there.
+    """``vdsm_ids``: vdsm.id and the hardware UUID, in lower case, as far as they tell anything.
 
+    The first is the one that vdsm goes by. A second is not vdsm's: vdsm.id is there because boards
+    may share their UUID.
     ``names``: this node's VCS system name and host name. ``mapped``: its name in RHEV-M as the
     site option [hosts] has it, "" where that says nothing.
     """
@@ -41,8 +47,14 @@ def read(hosts: Mapping[str, str], env: Mapping[str, str], root: str = "/") -> I
     system = _first_line(os.path.join(env.get("VCS_CONF") or "/etc/VRTSvcs", "conf", "sysname"))
     names = [name for name in (system, socket.gethostname()) if name]
     mapped = next((hosts[name] for name in names if name in hosts), "")
-    known = tuple(dict.fromkeys(one for one in ids if len(one) >= MIN_UUID_CHARACTERS))
+    known = tuple(dict.fromkeys(filter(is_telling, ids)))
     return Identity(known, tuple(dict.fromkeys(names)), mapped)
+
+
+def is_telling(uuid: str) -> bool:
+    """Whether it is the UUID of one machine, and not a vendor's placeholder, a word or nothing."""
+    digits = uuid.lower().replace("-", "")
+    return len(digits) >= UUID_DIGITS and len(set(digits)) > 1 and digits not in _PLACEHOLDERS
 
 
 def is_own_address(address: str) -> bool:

@@ -145,12 +145,12 @@ class Inventory:
             return None, "the user sees no host of the cluster"
         in_cluster = {host.id for host in hosts}
         if self._node.vdsm_ids and self._session.api.engine >= HW_ID_SINCE:
-            for vdsm_id in self._node.vdsm_ids:
-                found = [wire.read_host(e) for e in self._session.find("hosts", "hw_id", vdsm_id)]
-                if len(found) == 1 and found[0].id in in_cluster:
-                    return found[0], ""
-                if len(found) == 1:
-                    return None, f"this node is {found[0].name}, which is in another cluster"
+            vdsm_id = self._node.vdsm_ids[0]
+            found = [wire.read_host(e) for e in self._session.find("hosts", "hw_id", vdsm_id)]
+            if len(found) == 1 and found[0].id in in_cluster:
+                return found[0], ""
+            if len(found) == 1:
+                return None, f"this node is {found[0].name}, which is in another cluster"
         return identify(self._node, hosts)
 
     def _cluster_id(self) -> str:
@@ -197,19 +197,22 @@ def identify(node: identity.Identity, hosts: list[Host]) -> tuple[Host | None, s
     """The one host that is this node: by hardware UUID, address, name, in that order.
 
     A host whose hardware is known to be another machine's is not taken for its address or name,
-    unless the site maps the name itself.
+    unless the site maps the name itself. A hardware UUID that vdsm.id stands in for may be another
+    board's too, so the address or the name must agree.
     """
-    others = {h.id for h in hosts if h.uuid and node.vdsm_ids and h.uuid not in node.vdsm_ids}
+    ids = node.vdsm_ids
+    others = {h.id for h in hosts if ids and identity.is_telling(h.uuid) and h.uuid not in ids}
+    shared = {h.id for h in hosts if h.uuid in ids[1:]}
     rules: tuple[tuple[str, Callable[[Host], bool]], ...] = (
         ("[hosts] name", lambda host: bool(node.mapped) and host.name == node.mapped),
-        ("hardware UUID", lambda host: bool(host.uuid) and host.uuid in node.vdsm_ids),
+        ("hardware UUID", lambda host: bool(host.uuid) and host.uuid in ids),
         ("address", lambda h: h.id not in others and _is_address_of(h, node)),
         ("name", lambda h: h.id not in others and any(h.name == name for name in node.names)),
     )
     candidates = hosts
-    for _rule, fits in rules:
+    for rule, fits in rules:
         hits = [host for host in candidates if fits(host)]
-        if len(hits) == 1:
+        if len(hits) == 1 and not (rule == "hardware UUID" and hits[0].id in shared):
             return hits[0], ""
         candidates = hits or candidates
     names = ", ".join(sorted(host.name for host in hosts)[:8])

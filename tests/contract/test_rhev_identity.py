@@ -69,6 +69,15 @@ def test_by_vdsms_id_where_the_engine_can_search_it(
         assert name or "is not told apart" in why
 
 
+def test_a_board_of_the_same_uuid_is_not_this_node(tmp_path: Path) -> None:
+    """This node was removed from RHEV-M; h1, without vdsm.id, goes by the UUID that both have."""
+    with manager("4.4") as m:
+        m.host("h1").vdsm_id = UUID.upper()
+        me, why = inventory(tmp_path, m, node(VDSM_ID, UUID)).this_host()
+        assert me is None
+        assert "is not told apart" in why
+
+
 def test_a_host_of_another_cluster_is_named(tmp_path: Path) -> None:
     with manager("4.4") as m:
         m.add_host("h3", cluster="c2")

@@ -14,6 +14,7 @@ from kvmguest.rhev.wire import Host
 MINE = "4c4c4544-0000-1000-8000-00000000000a"
 OTHER = "4c4c4544-0000-1000-8000-00000000000b"
 NODE = Identity((MINE,), ("node1",), "")
+SHARED = Identity((OTHER, MINE), ("node1",), "")
 
 
 def host(name: str, uuid: str = "", address: str = "") -> Host:
@@ -36,6 +37,12 @@ def host(name: str, uuid: str = "", address: str = "") -> Host:
         (NODE, [host("Node1")], None),  # names of hosts are exact
         (NODE, [host("a", address="localhost"), host("b", address="127.0.0.1")], None),
         (NODE, [], None),
+        # vdsm goes by vdsm.id, so a hardware UUID beside it may be that of several boards
+        (SHARED, [host("b", MINE)], None),
+        (SHARED, [host("node1", MINE)], "node1"),
+        (SHARED, [host("a", OTHER)], "a"),
+        # a placeholder of the vendor says neither who it is nor who it is not
+        (NODE, [host("node1", "f" * 8 + "-ffff-ffff-ffff-" + "f" * 12)], "node1"),
     ],
 )
 def test_identify(node: Identity, hosts: list[Host], expected: str | None) -> None:
@@ -82,3 +89,19 @@ def test_the_marks_of_a_node(tmp_path: Path) -> None:
     empty = identity.read({}, {"VCS_CONF": "/nonexistent"}, str(tmp_path / "none"))
     assert empty.vdsm_ids == ()
     assert node.mark() != empty.mark()
+
+
+@pytest.mark.parametrize(
+    "placeholder",
+    [
+        "03000200-0400-0500-0006-000700080009",
+        "00000000-0000-0000-0000-000000000000",
+        "FFFFFFFF-FFFF-FFFF-FFFF-FFFFFFFFFFFF",
+        "Not Settable",
+    ],
+)
+def test_a_placeholder_of_the_vendor_is_no_mark(tmp_path: Path, placeholder: str) -> None:
+    file = tmp_path / "sys/class/dmi/id/product_uuid"
+    file.parent.mkdir(parents=True)
+    file.write_text(placeholder + "\n")
+    assert identity.read({}, {"VCS_CONF": "/nonexistent"}, str(tmp_path)).vdsm_ids == ()
