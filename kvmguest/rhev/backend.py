@@ -31,6 +31,9 @@ RETRY_EVERY_S = 3.0
 TOO_LATE_S = 0.2
 ACCEPTED_LIMIT_S = 30.0
 """How long an accepted start may leave the VM down: RHEV-M hears of it within 15 s."""
+UNANSWERED_LIMIT_S = 180.0
+"""How long a start that RHEV-M did not answer may take: its own limit for a host (vdsTimeout)."""
+_LAST_LOOK_S = 1.0
 _TRY_AGAIN = ("try again", "is being migrated", "locked")
 """In refusals that pass by themselves (3.1 to 4.5): locked disks, another command, a snapshot."""
 _STOPPABLE = frozenset(
@@ -114,10 +117,17 @@ class Rhev:
                 f"{self._guest}: 'highly available' is set in RHEV-M, which may restart it behind "
                 f"VCS's back; switch that off"
             )
+        taken_within_s = ACCEPTED_LIMIT_S
         while True:
             try:
                 self._set_payload(vm)
                 self._start_once(vm, me)
+                break
+            except errors.Silent as error:
+                # A start takes long where the host connects LUNs first. Ordered again it would only
+                # be refused, so it is waited for like one that was accepted.
+                self._log.warning(f"{self._guest}: no answer to the start yet: {error}")
+                taken_within_s = UNANSWERED_LIMIT_S
                 break
             except errors.WrongState as error:
                 if not any(text in str(error) for text in _TRY_AGAIN):
@@ -129,7 +139,7 @@ class Rhev:
             vm = self._inventory.vm()
             if vm.status not in _STARTABLE:
                 return
-        self._wait_until_taken()
+        self._wait_until_taken(taken_within_s)
 
     def resume(self) -> None:
         """POST start of a paused VM: it goes on where it is."""
@@ -270,8 +280,13 @@ class Rhev:
         on_this_host = wire.action(vm=wire.vm_on_host(me.id, self._session.api.version))
         self._session.post(f"/vms/{vm.id}/start", on_this_host)
 
-    def _wait_until_taken(self) -> None:
+    def _wait_until_taken(self, seconds: float) -> None:
         """A start may be accepted (202) long before the VM leaves its old state."""
-        end = time.monotonic() + self._deadline.slice(ACCEPTED_LIMIT_S)
-        while self._inventory.vm().status in _STARTABLE and time.monotonic() < end:
+        end = time.monotonic() + min(seconds, self._deadline.remaining() - _LAST_LOOK_S)
+        while time.monotonic() < end:
+            try:
+                if self._inventory.vm().status not in _STARTABLE:
+                    return
+            except errors.BackendError as error:
+                self._log.debug(1, f"{self._guest}: cannot be seen while it starts: {error}")
             self._deadline.sleep(LOOK_EVERY_S)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from kvmguest.arglist import GuestConfig
 from kvmguest.deadline import Deadline
-from kvmguest.errors import BackendError, OperationFailed, WrongState
+from kvmguest.errors import BackendError, OperationFailed, Silent, Unreachable, WrongState
 from kvmguest.log import Log
 from kvmguest.options import Options
 from kvmguest.rhev import identity, wire
@@ -19,6 +19,9 @@ from kvmguest.rhev.wire import Host, Vm
 LOOK_EVERY_S = 1.0
 TAKEN_WITHIN_S = 20.0
 """An accepted migration shows up as ``migrating`` with the host's next report, 15 s at most."""
+_PASSING = frozenset({"migrating", "not_responding", "unknown", "reboot_in_progress"})
+"""What says nothing about the end: a QEMU that copies memory may be mute to its host for a while,
+and a host to RHEV-M; a guest may reboot meanwhile."""
 CANCEL_RESERVE_S = 15.0
 """Left at the end for calling it off and seeing where the guest is, or a third of a short limit."""
 
@@ -61,9 +64,15 @@ class Move:
             if vm.affinity == "user_migratable"
             else wire.action(**parts)
         )
-        self._session.post(f"/vms/{vm.id}/migrate", order)
-        self._log.info(f"{self._guest}: RHEV-M migrates it from {me.name} to {target.name}")
-        return self._watch(vm, me, target)
+        taken_within_s = TAKEN_WITHIN_S
+        try:
+            self._session.post(f"/vms/{vm.id}/migrate", order)
+            self._log.info(f"{self._guest}: RHEV-M migrates it from {me.name} to {target.name}")
+        except (Silent, Unreachable) as error:
+            # It may begin at any time, and must not go on behind VCS's back.
+            self._log.warning(f"{self._guest}: no answer to the migration's order: {error}")
+            taken_within_s = self._deadline.remaining()
+        return self._watch(vm, me, target, taken_within_s)
 
     def _target(self, system: str, vm: Vm, me: Host) -> Host:
         """The host in RHEV-M that is this VCS system.
@@ -95,7 +104,7 @@ class Move:
             raise OperationFailed(f"{target.name} is {target.status} in RHEV-M, not up")
         return target
 
-    def _watch(self, vm: Vm, me: Host, target: Host) -> bool:
+    def _watch(self, vm: Vm, me: Host, target: Host, taken_within_s: float) -> bool:
         names = {me.id: me.name, target.id: target.name}
         reserve_s = min(CANCEL_RESERVE_S, self._deadline.limit_s / 6)
         begin_s = self._deadline.remaining()
@@ -114,8 +123,8 @@ class Move:
             if now.status == "up" and now.host_id == target.id:
                 return True
             has_moved = has_moved or now.status == "migrating"
-            if now.status not in {"up", "migrating", "paused"} or (
-                now.status == "up" and (has_moved or past_s > TAKEN_WITHIN_S)
+            if now.status not in _PASSING | {"up", "paused"} or (
+                now.status == "up" and (has_moved or past_s > taken_within_s)
             ):
                 raise OperationFailed(
                     f"RHEV-M ended the migration, the guest is {progress}; see its events there"
@@ -131,7 +140,7 @@ class Move:
         except BackendError as error:
             self._log.warning(f"{self._guest}: RHEV-M does not call it off: {error}")
         now = self._look()
-        while now is None or now.status == "migrating":
+        while now is None or now.status in _PASSING:
             if self._deadline.remaining() < LOOK_EVERY_S:
                 break
             self._deadline.sleep(LOOK_EVERY_S)
