@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from kvmguest import drnet
-from kvmguest.errors import BackendError, ConfigError, OperationFailed
+from kvmguest.errors import BackendError, ConfigError, OperationFailed, WrongState
 from kvmguest.log import Log
 from kvmguest.rhev import wire
 from kvmguest.rhev.session import Session
@@ -39,13 +39,16 @@ def bring_up_to_date(vm: Vm, wanted: Payload | None, session: Session, log: Log)
     A suspended VM goes on where it was, so it is left as it is, and the log says so.
 
     Raises:
+        WrongState: not now; the VM may be started once this was done.
         OperationFailed: another payload is in the way, or RHEV-M did not keep what was written; the
             VM must not be started then.
     """
-    if vm.status != "down":
-        if vm.status == "suspended" and wanted and not _is_same(vm.payload, wanted):
+    if vm.status == "suspended":
+        if wanted and not _is_same(vm.payload, wanted):
             log.warning(f"{vm.name}: it was suspended, so it goes on with the network it had")
         return
+    if vm.status != "down":  # it may be down by the time of the start, and boot without its CD
+        raise WrongState(f"it is {vm.status} now")
     now = vm.payload
     if _is_same(now, wanted):
         return
@@ -60,6 +63,8 @@ def bring_up_to_date(vm: Vm, wanted: Payload | None, session: Session, log: Log)
     try:
         session.put(f"/vms/{vm.id}", wire.vm_with_payload(wanted, session.api))
         kept = wire.read_vm(session.get(f"/vms/{vm.id}")).payload
+    except WrongState as error:
+        raise WrongState(f"the CD for DROpts cannot be set: {error}") from None
     except BackendError as error:
         raise OperationFailed(f"the CD for DROpts cannot be set: {error}") from None
     if not _is_same(kept, wanted):

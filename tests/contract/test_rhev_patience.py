@@ -30,11 +30,13 @@ def manager(monkeypatch: pytest.MonkeyPatch) -> Iterator[Manager]:
         assert running.split_brains == []
 
 
-def backend(tmp_path: Path, m: Manager, limit_s: float = 40) -> Backend:
+def backend(tmp_path: Path, m: Manager, limit_s: float = 40, dr_opts: str = "") -> Backend:
     env = {"VCS_HOME": str(tmp_path / "vcs"), "VCS_CONF": "/nonexistent"}
     VcsHome(tmp_path / "vcs", helper=False, halog=False).answer("decrypt", "secret\n")
     info = ["Enabled", "1", "URL", m.root, "User", m.user_name, "Password", "x", "Cluster", "c1"]
-    config = arglist.parse("g1", ["GuestName", "1", "g1", "RHEVMInfo", "10", *info])
+    dr = dr_opts.split()
+    tuples = ["GuestName", "1", "g1", "RHEVMInfo", "10", *info, "DROpts", str(len(dr)), *dr]
+    config = arglist.parse("g1", tuples)
     site = options.Options(
         rhev_ca_file=m.ca_file,
         vcs_decrypt_command=str(tmp_path / "vcs/bin/decrypt"),
@@ -91,3 +93,15 @@ def test_a_status_that_passes_does_not_end_a_migration(
     for timer in timers:
         timer.join()
     assert manager.commands == ["migrate g1"]
+
+
+def test_a_locked_vm_gets_its_cd_before_it_is_started(tmp_path: Path, manager: Manager) -> None:
+    """Unlocked between the look and the order, it would boot with the other site's network."""
+    vm = manager.put("g1", "image_locked")
+    timer = threading.Timer(1.5, lambda: manager.put("g1", "down"))
+    timer.start()
+    network = "ConfigureNetwork 1 IPAddress 192.0.2.5 Netmask 255.255.255.0"
+    backend(tmp_path, manager, dr_opts=network).start()
+    timer.join()
+    assert manager.commands == ["update g1", "start g1"]
+    assert vm.cd is not None

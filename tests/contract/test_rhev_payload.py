@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -162,6 +163,21 @@ def test_without_its_cd_the_guest_stays_down(one_agent: RhevAgent, kind: str) ->
     assert "the CD for DROpts cannot be set" in done.text
     assert one_agent.manager.commands == ["update g1"]
     assert one_agent.manager.vm("g1").status == "down"
+
+
+def test_a_cd_that_cannot_be_set_yet_is_tried_again(agent: RhevAgent) -> None:
+    vm = agent.manager.vm("g1")
+    vm.command_running = True
+
+    def finish() -> None:
+        vm.command_running = False
+
+    timer = threading.Timer(1.5, finish)
+    timer.start()
+    done = agent.run("online", DROpts=DR)
+    timer.join()
+    assert done.code == 5, done.text
+    assert booted_with(agent) == FILES
 
 
 def test_a_user_who_may_not_edit_the_vm(one_agent: RhevAgent) -> None:
