@@ -53,7 +53,7 @@ class Inventory:
         """The guest's VM: one request when its id is known.
 
         Raises:
-            GuestNotFound: RHEV-M has none of exactly this name.
+            GuestNotFound: RHEV-M has none of exactly this name in RHEVMInfo.Cluster.
             GuestAmbiguous: it has several.
         """
         known = self._recall(self._vm_name, self._vm_key)
@@ -62,7 +62,7 @@ class Inventory:
                 vm = wire.read_vm(self._session.get(f"/vms/{known[0]}"))
             except GuestNotFound:
                 vm = None
-            if vm and vm.name == self._guest and vm.id == known[0]:
+            if vm and vm.name == self._guest and self._marks(vm) == known:
                 return vm
         return self._search_vm()
 
@@ -70,14 +70,22 @@ class Inventory:
         found = [
             wire.read_vm(element) for element in self._session.find("vms", "name", self._guest)
         ]
-        exact = [vm for vm in found if vm.name == self._guest]
-        if len(exact) > 1 and self._cluster:
+        named = [vm for vm in found if vm.name == self._guest]
+        exact = named
+        if named and self._cluster:
             cluster_id = self._cluster_id()
-            exact = [vm for vm in exact if vm.cluster_id == cluster_id]
+            exact = [vm for vm in named if vm.cluster_id == cluster_id]
         if len(exact) > 1:
             raise GuestAmbiguous(
                 f"RHEV-M has {len(exact)} VMs called {self._guest}; rename one, or set "
                 f"RHEVMInfo.Cluster to tell them apart"
+            )
+        if named and not exact:
+            # Not this node's to run: a VM is started on the hosts of its own cluster only.
+            clusters = " and ".join(sorted({self._cluster_label(vm.cluster_id) for vm in named}))
+            raise GuestNotFound(
+                f"RHEV-M has a VM called {self._guest} only in the cluster {clusters}, and "
+                f"RHEVMInfo.Cluster is {self._cluster}; correct it, or move the VM"
             )
         if not exact:
             others = ", ".join(sorted({vm.name for vm in found})[:5])
@@ -86,9 +94,13 @@ class Inventory:
                 f"RHEV-M has no VM called exactly {self._guest}{similar}; correct GuestName, "
                 f"RHEVMInfo.Cluster, or the user's role in RHEV-M"
             )
-        self._keep(self._vm_name, self._vm_key, [exact[0].id])
+        self._keep(self._vm_name, self._vm_key, self._marks(exact[0]))
         # A list may leave out what a single VM shows.
         return wire.read_vm(self._session.get(f"/vms/{exact[0].id}"))
+
+    def _marks(self, vm: Vm) -> list[str]:
+        """What must stay the same for a VM to be the one that was found."""
+        return [vm.id, vm.cluster_id] if self._cluster else [vm.id]
 
     # The hosts
 
@@ -98,9 +110,7 @@ class Inventory:
         What was learnt of hosts before is used, unless ``is_certain``: before anything is done to
         a VM, and before a lost one is called "not here", this node is identified anew.
         """
-        if not vm.host_id:
-            return Where(NOWHERE)
-        if not depends_on_host(vm.status, vm.detail):
+        if not vm.host_id or not depends_on_host(vm.status, vm.detail):
             return Where(NOWHERE)
         known = {} if is_certain else self._known_hosts()
         if vm.host_id in known:
@@ -170,6 +180,13 @@ class Inventory:
             return self.host(host_id).name or host_id
         except BackendError:
             return f"host {host_id}"
+
+    def _cluster_label(self, cluster_id: str) -> str:
+        try:
+            found = self._session.get(f"/clusters/{cluster_id}").findtext("name")
+        except BackendError:
+            found = ""
+        return found or cluster_id or "that this user may not see"
 
     # What is kept between processes: a key that must fit, then lines
 

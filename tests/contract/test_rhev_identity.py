@@ -81,6 +81,8 @@ def test_a_board_of_the_same_uuid_is_not_this_node(tmp_path: Path) -> None:
 def test_a_host_of_another_cluster_is_named(tmp_path: Path) -> None:
     with manager("4.4") as m:
         m.add_host("h3", cluster="c2")
+        m.vm("g1").name = "other"
+        m.add_vm("g1", "up", "h3", cluster="c2")
         found = inventory(tmp_path, m, node(VDSM_ID), "c2")
         assert found.this_host() == (None, "this node is h1, which is in another cluster")
         assert found.where(found.vm()).place == UNSURE

@@ -235,6 +235,29 @@ def test_two_vms_of_one_name(one_agent: RhevAgent) -> None:
     assert_unknown(done, "RHEV-M has 2 VMs called g1; rename one")
 
 
+def test_a_vm_of_another_cluster_is_not_the_guest(agent: RhevAgent) -> None:
+    ours = agent.manager.vm("g1")
+    ours.name = "not yet"
+    agent.manager.add_vm("g1", "down", cluster="c2")
+    only_there = "RHEV-M has a VM called g1 only in the cluster c2"
+    assert_unknown(agent.monitor(), only_there, "RHEVMInfo.Cluster is c1")
+    ours.name = "g1"
+    assert agent.monitor().code == 110  # the other's id was not kept
+    agent.manager.forget_requests()
+    assert agent.monitor().code == 110
+    assert len(agent.manager.requests) == 1
+
+
+def test_a_vm_that_was_moved_to_another_cluster(agent: RhevAgent) -> None:
+    """Its id is known, and so is the cluster that it was found in."""
+    assert agent.monitor().code == 110
+    vm = agent.manager.vm("g1")
+    vm.cluster = agent.manager.cluster("c2")
+    assert_unknown(agent.monitor(), "only in the cluster c2")
+    del agent.info["Cluster"]
+    assert agent.monitor().code == 110
+
+
 def test_a_renamed_and_a_new_vm_behind_the_kept_id(agent: RhevAgent) -> None:
     assert agent.monitor().code == 110
     agent.manager.vm("g1").name = "old"
