@@ -1,7 +1,9 @@
 """What must outlive a process: small private files that only this agent reads and writes.
 
-Losing them loses nothing but speed and brevity, so every failure to read or write is an answer
-and never an error.
+Losing most of them loses only speed and brevity. Three are more: the note of a refused password
+(without it an account may be locked), the note that a guest was migrated away (without it monitor
+says OFFLINE instead of INTENTIONAL OFFLINE) and the CDs of guests with DROpts. Still every failure
+to read or write is an answer and never an error: the caller knows what it means, and says so.
 """
 
 from __future__ import annotations

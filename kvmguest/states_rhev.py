@@ -14,7 +14,7 @@ from kvmguest.states import Condition, Row, State, Verdict, conclude
 HERE = "here"
 ELSEWHERE = "elsewhere"
 NOWHERE = "nowhere"
-"""RHEV-M shows no host."""
+"""RHEV-M shows no host, or one that makes no difference to the verdict on this status."""
 UNSURE = "unsure"
 """RHEV-M shows a host, but which one this host is there cannot be told."""
 PLACES = (HERE, ELSEWHERE, NOWHERE, UNSURE)

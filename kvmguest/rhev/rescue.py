@@ -53,7 +53,8 @@ class Rescue:
 
         Raises:
             RunsElsewhere: its host is not known to be dead.
-            OperationFailed: the deadline is near, and it is still held; the message says by what.
+            OperationFailed: the deadline is near, and it is still held, the message says by what;
+                or it left that host for a state that nothing is known to end.
         """
         host = self._inventory.host(vm.host_id)
         system = self._system_of(host)
@@ -61,6 +62,8 @@ class Rescue:
         why = ""
         reserve_s = min(START_RESERVE_S, deadline.limit_s / 8)
         while vm.status != "down":
+            if not vm.host_id:
+                raise OperationFailed(f"it left {host.name} and is {vm.status or 'lost'} now")
             if vm.host_id != host.id:
                 raise RunsElsewhere(f"it left {host.name} and is {vm.status} on another host")
             has_died = self._has_died(system)

@@ -229,6 +229,19 @@ def test_a_cut_off_host_that_comes_back_keeps_its_guest(one_agent: RhevAgent) ->
     assert one_agent.manager.commands == []
 
 
+def test_a_guest_that_left_the_dead_host_for_none(one_agent: RhevAgent) -> None:
+    dead_host(one_agent)
+    one_agent.manager.advance(120)
+    timer = threading.Timer(1.5, lambda: one_agent.manager.put("g1", "image_locked"))
+    timer.start()
+    done = one_agent.run("online", limit_s=20)
+    timer.join()
+    assert done.code == 0
+    assert "it left h2 and is image_locked now" in done.text
+    assert "elsewhere" not in done.text
+    assert one_agent.manager.commands == []
+
+
 def test_a_guest_that_rhevm_frees_by_itself_is_started(one_agent: RhevAgent) -> None:
     """RHEV-M's own power fencing, while online waits."""
     dead_host(one_agent)
