@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -70,6 +71,20 @@ def test_a_refusal_that_comes_too_late_is_counted_too(agent: RhevAgent) -> None:
     done = agent.fresh_monitor()
     assert_unknown(done, "did not answer the last login", "lest the account be locked")
     assert failures(agent) == 2
+
+
+def test_a_login_whose_process_was_killed_is_counted_too(one_agent: RhevAgent) -> None:
+    """As VCS does at MonitorTimeout."""
+    with one_agent.manager.fault("stuck", path="/sso/"):
+        for logins in (1, 2):
+            process = one_agent.start("monitor")
+            end = time.monotonic() + 10
+            while one_agent.manager.logins < logins and time.monotonic() < end:
+                time.sleep(0.05)
+            process.kill()
+            process.communicate()
+    assert_unknown(one_agent.monitor(), "did not answer the last login")
+    assert one_agent.manager.logins == 2
 
 
 def test_a_login_that_was_too_slow_once_is_tried_again(agent: RhevAgent) -> None:
