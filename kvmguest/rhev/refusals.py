@@ -22,10 +22,11 @@ from kvmguest.rhev.login import LoginRefused, LoginUnanswered, Place
 PREFIX = "rhev.refused."
 """``entry`` drops all such notes when the configuration changes."""
 REFUSED, UNANSWERED = "refused", "unanswered"
-PAUSES_S = {REFUSED: (300.0, 900.0, 3600.0), UNANSWERED: (0.0, 300.0, 900.0)}
+PAUSES_S = {REFUSED: (300.0, 900.0, 3600.0), UNANSWERED: (0.0, 60.0, 60.0)}
 """Pauses after the first, second and each later failure; aaa-jdbc locks after five in a row.
 
-No answer is rather an engine that starts than a refusal, so it costs one try more and less time.
+No answer is rather an engine that hangs for a while than a refusal. A node that waited longer could
+not take a guest over once RHEV-M is back.
 """
 
 
