@@ -103,7 +103,7 @@ class ConfigSync:
                 now = self._read_back()
             except BackendError as error:
                 raise OperationFailed(f"{path}: {error}; {self._bring_back(old)}") from error
-        self._restore_nvram(now)
+        self._restore_nvram(now, is_resync=True)
         if guestxml.is_same(now, old):
             return None  # only the writing differs, or what libvirt adds itself
         self._log.info(f"{self._guest}: redefined from {path}")
@@ -193,19 +193,28 @@ class ConfigSync:
         guestxml.replace_file(path, content)
         return path
 
-    def _restore_nvram(self, document: Document) -> None:
+    def _restore_nvram(self, document: Document, *, is_resync: bool = False) -> None:
         """Put the saved UEFI variables where the definition wants them, if nothing is there.
 
         Without them libvirt starts the guest with empty ones, which often does not boot. libvirt
-        gives the file to QEMU's user when the guest starts.
+        gives the file to QEMU's user when the guest starts. A resync takes newer ones, too: the
+        guest runs on one node at a time, so who wrote last knows best; the old ones are kept.
         """
         if not self._config.sync_dir or not os.path.isabs(document.nvram):
             return
 
         def restore() -> bool:
-            if os.path.lexists(document.nvram) or not os.path.exists(self._nvram_copy):
+            if not os.path.exists(self._nvram_copy):
+                return False
+            is_there = os.path.lexists(document.nvram)
+            if is_there and not (is_resync and _is_newer(self._nvram_copy, document.nvram)):
                 return False
             content = self._variables(self._nvram_copy)
+            if is_there:
+                mine = self._variables(document.nvram)
+                if mine == content:
+                    return False
+                guestxml.replace_file(f"{document.nvram}.previous", mine)
             os.makedirs(os.path.dirname(document.nvram), mode=0o711, exist_ok=True)
             guestxml.replace_file(document.nvram, content)
             return True
@@ -232,3 +241,7 @@ class ConfigSync:
             return call_within(self._deadline.slice(FILE_LIMIT_S), name, function)
         except OSError as error:
             raise OperationFailed(f"{name}: {error}") from error
+
+
+def _is_newer(path: str, than: str) -> bool:
+    return os.stat(path).st_mtime > os.stat(than).st_mtime

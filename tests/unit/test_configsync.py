@@ -311,6 +311,31 @@ def test_a_missing_variable_store_is_restored_even_if_nothing_else_changed(
     assert said == [f"I web: {here} restored from {sync_dir}/web.nvram"]
 
 
+@pytest.mark.parametrize("later_s", [-60, 60])
+def test_a_resync_takes_the_variables_of_the_node_that_wrote_last(
+    said: list[str], sync_dir: Path, tmp_path: Path, later_s: int
+) -> None:
+    """A boot entry that was made on another node must not be lost to this one's older file."""
+    here = tmp_path / "web_VARS.fd"
+    text = document(os_=f"<nvram>{here}</nvram>")
+    (sync_dir / "web.xml").write_text(text)
+    copy = sync_dir / "web.nvram"
+    copy.write_bytes(VARIABLES + b"theirs")
+    here.write_bytes(VARIABLES + b"mine")
+    os.utime(here, (1_700_000_000, 1_700_000_000))
+    os.utime(copy, (1_700_000_000 + later_s, 1_700_000_000 + later_s))
+    for _ in range(2):  # the second time they are the same
+        assert make(FakeLibvirt(text), sync_dir).redefine() is None
+    previous = Path(f"{here}.previous")
+    if later_s > 0:
+        assert here.read_bytes() == VARIABLES + b"theirs"
+        assert previous.read_bytes() == VARIABLES + b"mine"
+        assert said == [f"I web: {here} restored from {copy}"]
+    else:
+        assert here.read_bytes() == VARIABLES + b"mine"
+        assert not previous.exists()
+
+
 @pytest.mark.parametrize("uuid", ["", UUID.replace("7", "8")])
 def test_another_uuid_is_another_guest(sync_dir: Path, uuid: str) -> None:
     (sync_dir / "web.xml").write_text(document(memory=2, uuid=uuid))
