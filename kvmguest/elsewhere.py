@@ -15,16 +15,19 @@ import os
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from functools import partial
+from typing import TYPE_CHECKING
 
 import libvirt
 
-from kvmguest import errors, guestxml, saved_memory, vcs
+from kvmguest import errors, saved_memory, vcs
 from kvmguest.deadline import Pending
 from kvmguest.log import Log
-from kvmguest.migration import Call, plan
 from kvmguest.options import Options
 from kvmguest.process_table import LIBVIRT_STATUS, log_says_migrated
 from kvmguest.states import libvirt_words
+
+if TYPE_CHECKING:
+    from kvmguest.migration import Call
 
 CONNECT_LIMIT_S = 10.0
 ASK_LIMIT_S = 5.0
@@ -106,6 +109,11 @@ class Elsewhere:
             )
 
     def _evidence(self, domain: libvirt.virDomain, record: str) -> saved_memory.Evidence:
+        try:
+            from kvmguest import guestxml  # noqa: PLC0415 - most starts do without lxml
+        except ImportError as error:
+            raise errors.OperationFailed(f"{error}: {errors.INSTALL_LXML}") from error
+
         text = self._call("dumpxml", domain.XMLDesc)
         disks = guestxml.writable_disks(guestxml.parse(text.encode(), "virsh dumpxml"))
         return saved_memory.compare(record, disks)
@@ -136,6 +144,11 @@ class Elsewhere:
                 raise errors.RunsElsewhere(f"{system} says {state} ({reason})")
 
     def _state_on(self, system: str) -> tuple[str, str]:
+        try:
+            from kvmguest.migration import plan  # noqa: PLC0415 - most starts do without lxml
+        except ImportError as error:
+            raise errors.OperationFailed(f"{error}: {errors.INSTALL_LXML}") from error
+
         uri = plan(system, self._options).uri
         call = self._call
         connection = call(f"-c {uri} connect", lambda: libvirt.openReadOnly(uri), CONNECT_LIMIT_S)

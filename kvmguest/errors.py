@@ -23,6 +23,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+INSTALL_LXML = "install the package python3-lxml"
+"""The next step in messages: only some calls need it."""
+
 
 class KvmGuestError(Exception):
     """Root of all errors raised on purpose."""

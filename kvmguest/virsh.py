@@ -50,7 +50,6 @@ _ERRORS: dict[int, type[errors.BackendError]] = {
 }
 # QEMU's image locks have no code of their own, only a text (QEMU 2.10 to 7.2).
 _LOCK_TEXT = '" lock'
-_INSTALL_LXML = "install the package python3-lxml"
 _LOCK_HINT = "Failed to get "
 # What a QEMU process says of its guest: (libvirt's record says migrating, QEMU's -incoming).
 _PROCESS_WORDS = {
@@ -131,10 +130,7 @@ class Virsh:
             raise errors.OperationFailed(f"{error}; {take_back()}") from error
 
     def _elsewhere(self) -> Elsewhere:
-        try:
-            from kvmguest.elsewhere import Elsewhere  # noqa: PLC0415 - lxml is not for a monitor
-        except ImportError as error:
-            raise errors.OperationFailed(f"{error}: {_INSTALL_LXML}") from error
+        from kvmguest.elsewhere import Elsewhere  # noqa: PLC0415 - not for a monitor
 
         return Elsewhere(self._guest, self._options, self._call, self._log, self._env)
 
@@ -228,7 +224,7 @@ class Virsh:
         try:
             from kvmguest.dr_online import NetworkCd  # noqa: PLC0415 - lxml is not for a monitor
         except ImportError as error:
-            raise errors.OperationFailed(f"{error}: {_INSTALL_LXML}") from error
+            raise errors.OperationFailed(f"{error}: {errors.INSTALL_LXML}") from error
         network_cd = NetworkCd(self._guest, self._options.vcs_state_dir, self._log, self)
         if iso:
             network_cd.attach(iso)
@@ -239,7 +235,7 @@ class Virsh:
         try:
             from kvmguest.configsync import ConfigSync  # noqa: PLC0415 - lxml is not for a monitor
         except ImportError as error:
-            raise errors.OperationFailed(f"{error}: {_INSTALL_LXML}") from error
+            raise errors.OperationFailed(f"{error}: {errors.INSTALL_LXML}") from error
 
         return ConfigSync(self._config, self._deadline, self._log, self)
 

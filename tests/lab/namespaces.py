@@ -45,12 +45,16 @@ def wait_until_gone(pid: int, seconds: float) -> None:
 
 
 def is_alive(pid: int) -> bool:
-    """Say whether the process exists and is more than a zombie."""
+    """Say whether the process exists and is more than a zombie.
+
+    The first of several threads is a zombie while the others end, and they still hold the sockets.
+    """
     try:
         stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+        threads = os.listdir(f"/proc/{pid}/task")
     except (FileNotFoundError, ProcessLookupError):
         return False
-    return stat.rpartition(")")[2].split()[0] not in {"Z", "X"}
+    return stat.rpartition(")")[2].split()[0] not in {"Z", "X"} or len(threads) > 1
 
 
 class Namespaces:
