@@ -39,7 +39,8 @@ class Backend(Protocol):
     def save_configuration(self) -> str:
         """Copy the guest's configuration to SyncDir; what was written, "" when nothing had to be.
 
-        A no-op where the hypervisor's manager keeps the configuration of its guests.
+        A no-op where the hypervisor's manager keeps the configuration of its guests. Raises
+        GuestNotFound when the hypervisor does not know the guest, and did not before it ended.
         """
 
     def redefine(self) -> str:

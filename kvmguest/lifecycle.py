@@ -11,7 +11,7 @@ from typing import Callable, NamedTuple
 from kvmguest.arglist import GuestConfig
 from kvmguest.backend import Backend
 from kvmguest.deadline import Deadline, call_within
-from kvmguest.errors import BackendError, KvmGuestError, RunsElsewhere
+from kvmguest.errors import BackendError, GuestNotFound, KvmGuestError, RunsElsewhere
 from kvmguest.log import Log
 from kvmguest.states import GONE, Condition, Verdict
 
@@ -169,6 +169,8 @@ def _save_configuration(run: Run) -> None:
     name = f"{run.config.guest}: saving its configuration to SyncDir"
     try:
         saved = call_within(run.deadline.slice(SAVE_LIMIT_S), name, run.backend.save_configuration)
+    except GuestNotFound:
+        return  # it was not known here before either, so there is nothing to be saved
     except BackendError as error:
         run.log.warning(f"{name} failed: {error}")
         return

@@ -177,10 +177,7 @@ class Virsh:
 
     def save_configuration(self) -> str:
         """Virsh dumpxml --inactive --security-info, to a file in SyncDir."""
-        try:
-            return self._config_sync().save()
-        except errors.GuestNotFound:
-            return ""  # it was not defined before either: this node knows nothing of it
+        return self._config_sync().save()
 
     def redefine(self) -> str:
         """Virsh define of this node's copy, if the guest is off; a managed save counts as on."""

@@ -116,6 +116,13 @@ def test_the_configuration_is_written_at_once(act: Act, tmp_path: Path) -> None:
     )
 
 
+def test_a_guest_that_is_not_defined_here_is_not_called_saved(act: Act, tmp_path: Path) -> None:
+    code, line = act("actions/vmconfigsync", *ABSENT, "SyncDir", "1", str(tmp_path))
+    assert code == 1
+    assert line.startswith("absent_guest: not synchronised: ")
+    assert "Domain not found" in line
+
+
 def test_a_line_that_would_be_too_long_is_cut(act: Act, tmp_path: Path) -> None:
     path = f"{tmp_path}/{'very-long/' * 300}"
     code, line = act("actions/vmconfigsync", "GuestName", "1", "test", "SyncDir", "1", path)

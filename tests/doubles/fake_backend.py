@@ -128,7 +128,7 @@ class FakeBackend:
         if self._save_error:
             raise self._save_error
         if self._now()[0] == "not defined":
-            return ""
+            raise errors.GuestNotFound("nothing is known of it")
         self.saved += 1
         return "saved /sync/web.xml"
 
