@@ -11,6 +11,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+from kvmguest.vcs import number
+
 # The attributes of ArgList in the type's order, with the type's defaults. A mapping is an
 # association, a string a scalar (types/KVMGuestTypes.cf; a test holds the two together).
 DEFAULTS: Mapping[str, str | Mapping[str, str]] = {
@@ -146,14 +148,9 @@ def parse(resource: str, arguments: Sequence[str], *, is_action: bool = False) -
     )
 
 
-def _number(text: str) -> int | None:
-    """A count or a number of seconds; None where the text is anything else, or absurdly long."""
-    return int(text) if text.isascii() and text.isdigit() and len(text) <= 9 else None
-
-
 def _is_tail(arguments: Sequence[str], at: int) -> bool:
     """Whether what is left is ``<count> <args>`` to the last word, which no tuple looks like."""
-    return at < len(arguments) and _number(arguments[at]) == len(arguments) - at - 1
+    return at < len(arguments) and number(arguments[at]) == len(arguments) - at - 1
 
 
 def _walk_tuples(
@@ -167,7 +164,7 @@ def _walk_tuples(
             given["ACTION_ARGS"] = list(arguments[at + 1 :])
             break
         count = arguments[at + 1] if at + 1 < len(arguments) else ""
-        size = _number(count)
+        size = number(count)
         if size is None:
             complaints.append(_NOT_A_COUNT.format(name))
             break
@@ -191,7 +188,7 @@ def _walk_positions(
             break
         size: int | None = 1
         if not isinstance(default, str):
-            size, at = _number(arguments[at]), at + 1
+            size, at = number(arguments[at]), at + 1
         if size is None:
             complaints.append(_NOT_A_COUNT.format(name))
             break
@@ -253,7 +250,7 @@ class _Converter:
         return value
 
     def seconds(self, scalars: Mapping[str, str], name: str) -> int:
-        value = _number(scalars[name])
+        value = number(scalars[name])
         if value is None:
             self._complaints.append(
                 f"{name} is {scalars[name]!r}: it must be a number of seconds, 0 or up"
@@ -277,7 +274,7 @@ class _Converter:
         values = given.get("AEPTimeout")
         if not values:
             return None
-        value = _number(values[0])
+        value = number(values[0])
         if not value:
             self._complaints.append(f"AEPTimeout is {values[0]!r}: it must be a number of seconds")
         return value

@@ -109,11 +109,8 @@ class Elsewhere:
             )
 
     def _evidence(self, domain: libvirt.virDomain, record: str) -> saved_memory.Evidence:
-        try:
-            from kvmguest import guestxml  # noqa: PLC0415 - most starts do without lxml
-        except ImportError as error:
-            raise errors.OperationFailed(f"{error}: {errors.INSTALL_LXML}") from error
-
+        with errors.needing_lxml():
+            from kvmguest import guestxml  # noqa: PLC0415
         text = self._call("dumpxml", domain.XMLDesc)
         disks = guestxml.writable_disks(guestxml.parse(text.encode(), "virsh dumpxml"))
         return saved_memory.compare(record, disks)
@@ -144,11 +141,8 @@ class Elsewhere:
                 raise errors.RunsElsewhere(f"{system} says {state} ({reason})")
 
     def _state_on(self, system: str) -> tuple[str, str]:
-        try:
-            from kvmguest.migration import plan  # noqa: PLC0415 - most starts do without lxml
-        except ImportError as error:
-            raise errors.OperationFailed(f"{error}: {errors.INSTALL_LXML}") from error
-
+        with errors.needing_lxml():
+            from kvmguest.migration import plan  # noqa: PLC0415
         uri = plan(system, self._options).uri
         call = self._call
         connection = call(f"-c {uri} connect", lambda: libvirt.openReadOnly(uri), CONNECT_LIMIT_S)

@@ -16,6 +16,7 @@ from kvmguest.log import Log
 from kvmguest.statedir import MigratedMarker, StateDir
 
 LAST_WORDS_S = 1.5
+"""VCS's own logging helper may take 1 s of it."""
 
 
 class Call(NamedTuple):

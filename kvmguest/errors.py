@@ -21,10 +21,8 @@ Which verdict an error means is written in ``states``; this module knows no exit
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-INSTALL_LXML = "install the package python3-lxml"
-"""The next step in messages: only some calls need it."""
+import contextlib
+from collections.abc import Iterator, Sequence
 
 
 class KvmGuestError(Exception):
@@ -77,3 +75,16 @@ class RunsElsewhere(BackendError):
 
 class OperationFailed(BackendError):
     """The operation was tried and failed."""
+
+
+@contextlib.contextmanager
+def needing_lxml() -> Iterator[None]:
+    """Around an import that needs lxml, which a monitor and most starts do without.
+
+    Raises:
+        OperationFailed: it is not installed; the message says the next step.
+    """
+    try:
+        yield
+    except ImportError as error:
+        raise OperationFailed(f"{error}: install the package python3-lxml") from error

@@ -151,7 +151,9 @@ class Migration:
         """
         self._refuse_another_site(target)
         made = plan(target, self._options)
-        self._refuse_what_cannot_work(source, made.uri)
+        other = self._refuse_what_cannot_work(source, made.uri)
+        if other and self._call("dominfo", other.hasManagedSaveImage, ASK_LIMIT_S):
+            self._give_up_saved_memory(made.uri)
         domain = self._call("domid", lambda: source.lookupByName(self._guest), ASK_LIMIT_S)
         how = " ".join(sorted(self._options.libvirt_migrate_flags))
         self._log.info(f"{self._guest}: migrate to {target} begins: {made.uri} {how}")
@@ -176,7 +178,10 @@ class Migration:
                 f"{target} belongs to this site, name it in [vcs] same_site of the site's options"
             )
 
-    def _refuse_what_cannot_work(self, source: libvirt.virConnect, uri: str) -> None:
+    def _refuse_what_cannot_work(
+        self, source: libvirt.virConnect, uri: str
+    ) -> libvirt.virDomain | None:
+        """What the target has of this guest, which is off there; None if it does not know it."""
         target = self._connect(uri)
         here, there = self._identity(source), self._identity(target)
         if here[0] == there[0] or here[1] == there[1]:
@@ -189,7 +194,7 @@ class Migration:
         try:
             other = self._call("domid", lambda: target.lookupByName(self._guest), ASK_LIMIT_S)
         except errors.GuestNotFound:
-            return
+            return None
         state, reason = libvirt_words(*self._call("domstate", other.state, ASK_LIMIT_S))
         if state not in _ENDED:
             raise errors.RunsElsewhere(f"{there[0]} has a guest of this name: {state} ({reason})")
@@ -197,10 +202,9 @@ class Migration:
             raise errors.OperationFailed(
                 f"{there[0]} defines another guest of this name (its UUID differs): undefine it"
             )
-        if self._call("dominfo", other.hasManagedSaveImage, ASK_LIMIT_S):
-            self._give_up_saved_memory(uri, there[0])
+        return other
 
-    def _give_up_saved_memory(self, uri: str, name: str) -> None:
+    def _give_up_saved_memory(self, uri: str) -> None:
         """Of a guest that runs here, memory that was saved on the target is yesterday's.
 
         libvirt would let the guest in, keep the image, and at the next start there restore that
@@ -209,6 +213,7 @@ class Migration:
         target = self._call(f"-c {uri} connect", lambda: libvirt.open(uri), CONNECT_LIMIT_S)
         domain = self._call("domid", lambda: target.lookupByName(self._guest), ASK_LIMIT_S)
         self._call(f"-c {uri} managedsave-remove", domain.managedSaveRemove, ASK_LIMIT_S)
+        name = self._call("hostname", target.getHostname, ASK_LIMIT_S)
         self._log.warning(
             f"{self._guest}: {name} had saved memory of it, but it runs here: "
             "that memory is given up"

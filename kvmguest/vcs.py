@@ -92,8 +92,12 @@ def time_limit(verb: str, arguments: Sequence[str]) -> int:
     """
     words = list(arguments)[::-1]
     value = words[words.index("AEPTimeout") - 2] if "AEPTimeout" in words[2:] else ""
-    is_number = value.isascii() and value.isdigit() and len(value) <= 9
-    return (int(value) if is_number else 0) or ENTRY_POINTS[verb].limit_s
+    return number(value) or ENTRY_POINTS[verb].limit_s
+
+
+def number(text: str) -> int | None:
+    """A count or a number of seconds; None where the text is anything else, or absurdly long."""
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= 9 else None
 
 
 def action_arguments(others: Mapping[str, Sequence[str]]) -> tuple[str, ...]:

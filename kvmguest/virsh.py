@@ -108,14 +108,15 @@ class Virsh:
         take_back = None
         elsewhere = self._elsewhere()
         try:
-            domain = self._domain()
+            defined = self._domain()
         except errors.GuestNotFound:
-            elsewhere.refuse_if_it_left(None, self._marker.target())
+            defined = None
+        elsewhere.refuse_if_it_left(defined, self._marker.target())
+        if defined is None:
             self._config_sync().define()
-            domain = self._domain()
-        else:
-            elsewhere.refuse_if_it_left(domain, self._marker.target())
-            take_back = self._resync(domain) if self._config.resync_vm_cfg else None
+        elif self._config.resync_vm_cfg:
+            take_back = self._resync(defined)
+        domain = defined or self._domain()
         start = domain.create
         has_memory = self._call("dominfo", domain.hasManagedSaveImage) == 1
         if has_memory and elsewhere.is_saved_memory_stale(domain):
@@ -218,10 +219,8 @@ class Virsh:
                 "DROpts counts when it boots the next time"
             )
             return
-        try:
-            from kvmguest.dr_online import NetworkCd  # noqa: PLC0415 - lxml is not for a monitor
-        except ImportError as error:
-            raise errors.OperationFailed(f"{error}: {errors.INSTALL_LXML}") from error
+        with errors.needing_lxml():
+            from kvmguest.dr_online import NetworkCd  # noqa: PLC0415
         network_cd = NetworkCd(self._guest, self._options.vcs_state_dir, self._log, self)
         if iso:
             network_cd.attach(iso)
@@ -229,11 +228,8 @@ class Virsh:
             network_cd.detach()
 
     def _config_sync(self) -> ConfigSync:
-        try:
-            from kvmguest.configsync import ConfigSync  # noqa: PLC0415 - lxml is not for a monitor
-        except ImportError as error:
-            raise errors.OperationFailed(f"{error}: {errors.INSTALL_LXML}") from error
-
+        with errors.needing_lxml():
+            from kvmguest.configsync import ConfigSync  # noqa: PLC0415
         return ConfigSync(self._config, self._deadline, self._log, self)
 
     def _resync(self, domain: libvirt.virDomain) -> Callable[[], str] | None:

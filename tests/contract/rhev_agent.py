@@ -8,7 +8,9 @@ import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, Callable, NamedTuple
+
+import pytest
 
 from tests.doubles.manager import Manager
 from tests.doubles.vcs_home import VcsHome
@@ -190,3 +192,20 @@ def watching_node(tmp_path: Path, profile: str) -> Iterator[RhevAgent]:
         yield agent
         assert manager.commands == []
         assert agent.secrets_found() == []
+
+
+def fixtures(made: Callable[[Path, str], Iterator[RhevAgent]]) -> tuple[Any, Any]:
+    """A module's fixtures ``agent``, one of each API generation, and ``one_agent``.
+
+    The second is for where the generation makes no difference. ``made`` is node or watching_node.
+    """
+
+    @pytest.fixture(params=GENERATIONS)
+    def agent(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[RhevAgent]:
+        yield from made(tmp_path, request.param)
+
+    @pytest.fixture
+    def one_agent(tmp_path: Path) -> Iterator[RhevAgent]:
+        yield from made(tmp_path, "4.4")
+
+    return agent, one_agent

@@ -4,27 +4,16 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from tests.contract.rhev_agent import (
-    GENERATIONS,
     RhevAgent,
+    fixtures,
     node,
 )
 
-
-@pytest.fixture(params=GENERATIONS)
-def agent(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[RhevAgent]:
-    yield from node(tmp_path, request.param)
-
-
-@pytest.fixture
-def one_agent(tmp_path: Path) -> Iterator[RhevAgent]:
-    """Where the API's generation makes no difference."""
-    yield from node(tmp_path, "4.4")
+agent, one_agent = fixtures(node)
 
 
 # offline

@@ -3,27 +3,18 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
-from pathlib import Path
+from typing import Callable
 
 import pytest
 
 from tests.contract.rhev_agent import (
-    GENERATIONS,
+    Done,
     RhevAgent,
+    fixtures,
     node,
 )
 
-
-@pytest.fixture(params=GENERATIONS)
-def agent(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[RhevAgent]:
-    yield from node(tmp_path, request.param)
-
-
-@pytest.fixture
-def one_agent(tmp_path: Path) -> Iterator[RhevAgent]:
-    """Where the API's generation makes no difference."""
-    yield from node(tmp_path, "4.4")
+agent, one_agent = fixtures(node)
 
 
 # online
@@ -99,20 +90,14 @@ def test_online_waits_for_locked_images(agent: RhevAgent) -> None:
     def unlock() -> None:
         vm.status = "down"
 
-    timer = threading.Timer(1.5, unlock)
-    timer.start()
-    done = agent.run("online", limit_s=14)
-    timer.join()
+    done = online_while(agent, 1.5, unlock, limit_s=14)
     assert done.code == 5, done.text
 
 
 def test_online_tries_again_where_rhevm_says_so(agent: RhevAgent) -> None:
     vm = agent.manager.vm("g1")
     vm.disks_locked = ["d1"]
-    timer = threading.Timer(1.5, vm.disks_locked.clear)
-    timer.start()
-    done = agent.run("online", limit_s=20)
-    timer.join()
+    done = online_while(agent, 1.5, vm.disks_locked.clear)
     assert done.code == 5, done.text
     assert len(agent.manager.commands) > 1
 
@@ -138,6 +123,17 @@ def test_online_without_the_right_to_start_here(one_agent: RhevAgent, role: str)
 
 
 # A host that died
+
+
+def online_while(
+    agent: RhevAgent, after_s: float, change: Callable[[], object], *, limit_s: int = 20
+) -> Done:
+    """Online, and so many seconds later something changes in RHEV-M."""
+    timer = threading.Timer(after_s, change)
+    timer.start()
+    done = agent.run("online", limit_s=limit_s)
+    timer.join()
+    return done
 
 
 def dead_host(agent: RhevAgent) -> None:
@@ -221,10 +217,7 @@ def test_a_cut_off_host_that_comes_back_keeps_its_guest(one_agent: RhevAgent) ->
     one_agent.manager.host("h2").cut_off()
     one_agent.manager.advance(120)
     assert one_agent.monitor().code == 100  # unknown, but not here
-    timer = threading.Timer(1.0, one_agent.manager.host("h2").recover)
-    timer.start()
-    done = one_agent.run("online", limit_s=20)
-    timer.join()
+    done = online_while(one_agent, 1.0, one_agent.manager.host("h2").recover)
     assert "it is up on h2, which RHEV-M calls up" in done.text
     assert one_agent.manager.commands == []
 
@@ -232,10 +225,7 @@ def test_a_cut_off_host_that_comes_back_keeps_its_guest(one_agent: RhevAgent) ->
 def test_a_guest_that_left_the_dead_host_for_none(one_agent: RhevAgent) -> None:
     dead_host(one_agent)
     one_agent.manager.advance(120)
-    timer = threading.Timer(1.5, lambda: one_agent.manager.put("g1", "image_locked"))
-    timer.start()
-    done = one_agent.run("online", limit_s=20)
-    timer.join()
+    done = online_while(one_agent, 1.5, lambda: one_agent.manager.put("g1", "image_locked"))
     assert done.code == 0
     assert "it left h2 and is image_locked now" in done.text
     assert "elsewhere" not in done.text
@@ -246,18 +236,12 @@ def test_a_guest_that_rhevm_frees_by_itself_is_started(one_agent: RhevAgent) -> 
     """RHEV-M's own power fencing, while online waits."""
     dead_host(one_agent)
     one_agent.manager.advance(120)
-    timer = threading.Timer(1.5, lambda: one_agent.manager.put("g1", "down"))
-    timer.start()
-    done = one_agent.run("online", limit_s=20)
-    timer.join()
+    done = online_while(one_agent, 1.5, lambda: one_agent.manager.put("g1", "down"))
     assert done.code == 5, done.text
     assert one_agent.manager.commands == ["start g1"]
 
 
 def test_online_waits_for_a_guest_on_its_way_down(one_agent: RhevAgent) -> None:
     one_agent.manager.put("g1", "powering_down", "h1")
-    timer = threading.Timer(1.5, lambda: one_agent.manager.put("g1", "down"))
-    timer.start()
-    done = one_agent.run("online", limit_s=20)
-    timer.join()
+    done = online_while(one_agent, 1.5, lambda: one_agent.manager.put("g1", "down"))
     assert done.code == 5, done.text

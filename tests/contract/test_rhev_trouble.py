@@ -7,31 +7,21 @@ nothing is ordered, and the password is nowhere.
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.contract.rhev_agent import (
-    GENERATIONS,
     SECRET,
     UNSET,
     RhevAgent,
     assert_unknown,
+    fixtures,
     watching_node,
 )
 from tests.doubles.manager import Manager
 
-
-@pytest.fixture(params=GENERATIONS)
-def agent(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[RhevAgent]:
-    yield from watching_node(tmp_path, request.param)
-
-
-@pytest.fixture
-def one_agent(tmp_path: Path) -> Iterator[RhevAgent]:
-    """Where the API's generation makes no difference."""
-    yield from watching_node(tmp_path, "4.4")
+agent, one_agent = fixtures(watching_node)
 
 
 FAULTS = {

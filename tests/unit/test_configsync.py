@@ -193,13 +193,19 @@ def test_variables_travel_with_the_document(
     assert said[-1] == f"I web: {here} restored from {sync_dir}/web.nvram"
 
 
+def saved_with_variables(sync_dir: Path, here: Path, variables: bytes) -> str:
+    """Make SyncDir have a guest whose UEFI variables belong to ``here``; its document."""
+    text = document(os_=f"<nvram>{here}</nvram>")
+    (sync_dir / "web.xml").write_text(text)
+    (sync_dir / "web.nvram").write_bytes(variables)
+    return text
+
+
 def test_variables_that_are_there_are_not_touched(
     said: list[str], sync_dir: Path, tmp_path: Path
 ) -> None:
     here = tmp_path / "web_VARS.fd"
-    text = document(os_=f"<nvram>{here}</nvram>")
-    (sync_dir / "web.xml").write_text(text)
-    (sync_dir / "web.nvram").write_bytes(VARIABLES)
+    saved_with_variables(sync_dir, here, VARIABLES)
     here.write_bytes(b"mine")
     make(FakeLibvirt(), sync_dir).define()
     assert here.read_bytes() == b"mine"
@@ -211,9 +217,7 @@ def test_what_is_no_variable_store_goes_nowhere(
     said: list[str], sync_dir: Path, tmp_path: Path, bad: bytes
 ) -> None:
     here = tmp_path / "cron"
-    text = document(os_=f"<nvram>{here}</nvram>")
-    (sync_dir / "web.xml").write_text(text)
-    (sync_dir / "web.nvram").write_bytes(bad)
+    text = saved_with_variables(sync_dir, here, bad)
     make(FakeLibvirt(), sync_dir).define()
     assert not here.exists()
     assert "is no UEFI variable store" in said[-1]
@@ -303,9 +307,7 @@ def test_a_missing_variable_store_is_restored_even_if_nothing_else_changed(
     said: list[str], sync_dir: Path, tmp_path: Path
 ) -> None:
     here = tmp_path / "nvram" / "web_VARS.fd"
-    text = document(os_=f"<nvram>{here}</nvram>")
-    (sync_dir / "web.xml").write_text(text)
-    (sync_dir / "web.nvram").write_bytes(VARIABLES)
+    text = saved_with_variables(sync_dir, here, VARIABLES)
     assert make(FakeLibvirt(text), sync_dir).redefine() is None
     assert here.read_bytes() == VARIABLES
     assert said == [f"I web: {here} restored from {sync_dir}/web.nvram"]
@@ -317,10 +319,8 @@ def test_a_resync_takes_the_variables_of_the_node_that_wrote_last(
 ) -> None:
     """A boot entry that was made on another node must not be lost to this one's older file."""
     here = tmp_path / "web_VARS.fd"
-    text = document(os_=f"<nvram>{here}</nvram>")
-    (sync_dir / "web.xml").write_text(text)
+    text = saved_with_variables(sync_dir, here, VARIABLES + b"theirs")
     copy = sync_dir / "web.nvram"
-    copy.write_bytes(VARIABLES + b"theirs")
     here.write_bytes(VARIABLES + b"mine")
     os.utime(here, (1_700_000_000, 1_700_000_000))
     os.utime(copy, (1_700_000_000 + later_s, 1_700_000_000 + later_s))
